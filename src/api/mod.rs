@@ -1,0 +1,18 @@
+//! The resources, exactly as they are stored, and what is read from them without I/O.
+//!
+//! Nothing here has a clock or a client: times are passed in, and a stored object of another shape is an error for that
+//! object alone.
+
+pub mod annotations;
+pub mod conditions;
+pub mod connection;
+pub mod duration;
+pub mod status;
+pub mod tls;
+
+pub use conditions::{ConditionType, Statement};
+pub use connection::{Connection, ConnectionSpec, ProbePolicy};
+pub use status::{ConnectionStatus, Usage, User, Via};
+
+/// The API group of every resource of this operator.
+pub const GROUP: &str = "connectivity.dev";
