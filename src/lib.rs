@@ -3,6 +3,7 @@
 //! The modules in reading order; each may use those above it only (`tests/layers.rs` checks it).
 
 pub mod api;
+pub mod cli;
 pub mod connections;
 pub mod failure;
 pub mod net;

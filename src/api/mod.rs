@@ -14,5 +14,13 @@ pub use conditions::{ConditionType, Statement};
 pub use connection::{Connection, ConnectionSpec, ProbePolicy};
 pub use status::{ConnectionStatus, Usage, User, Via};
 
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::CustomResourceExt as _;
+
+/// The definition of every resource, as the API server takes it.
+pub fn crds() -> Vec<CustomResourceDefinition> {
+    vec![Connection::crd()]
+}
+
 /// The API group of every resource of this operator.
 pub const GROUP: &str = "connectivity.dev";
