@@ -49,7 +49,7 @@ impl Connection {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::connection::tests::connection;
+    use crate::api::spec::tests::connection;
 
     fn annotated(pairs: &[(&str, &str)]) -> Connection {
         let mut connection = connection();

@@ -7,11 +7,13 @@ pub mod annotations;
 pub mod conditions;
 pub mod connection;
 pub mod duration;
+pub mod spec;
 pub mod status;
 pub mod tls;
 
 pub use conditions::{ConditionType, Statement};
-pub use connection::{Connection, ConnectionSpec, ProbePolicy};
+pub use connection::{Connection, ConnectionSpec};
+pub use spec::{Object, ProbePolicy, Role, Source};
 pub use status::{ConnectionStatus, Usage, User, Via};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
