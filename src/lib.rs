@@ -2,7 +2,9 @@
 //!
 //! The modules in reading order; each may use those above it only (`tests/layers.rs` checks it).
 
+pub mod cli;
 pub mod connections;
 pub mod failure;
 pub mod net;
+pub mod observability;
 pub mod secret;
