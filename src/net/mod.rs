@@ -466,7 +466,10 @@ mod tests {
 
     #[tokio::test]
     async fn no_more_than_the_budget_is_read_over_all_streams_of_a_probe() {
-        let server = serve(|stream| async move { send(stream, &vec![b'x'; 10 << 20]).await }).await;
+        let server = serve(|mut stream| async move {
+            let _ = stream.write_all(&vec![b'x'; 10 << 20]).await;
+        })
+        .await;
         let network = local_network(&[]);
         let endpoint = at("127.0.0.1", server.port());
         let mut first = network.dial(&endpoint).await.unwrap();
@@ -539,8 +542,7 @@ mod tests {
         full.bind(SocketAddr::from(([127, 0, 0, 2], server.port()))).unwrap();
         let hole = full.listen(1).unwrap();
         let mut waiting = Vec::new();
-        while let Ok(stream) = timeout(Duration::from_millis(200), TcpStream::connect(hole.local_addr().unwrap())).await
-        {
+        while let Ok(stream) = timeout(Duration::from_millis(200), connect(hole.local_addr().unwrap())).await {
             waiting.push(stream);
         }
         let names: &[(&str, &[&str])] = &[("db.shop.svc", &["127.0.0.4", "127.0.0.2", "127.0.0.3"])];
@@ -592,7 +594,7 @@ mod tests {
             assert_eq!(failure.class(), FailureClass::AddressNotAllowed, "{form}");
         }
         // A connection that was made would be accepted before this one.
-        let last = TcpStream::connect((Ipv4Addr::LOCALHOST, server.port())).await.unwrap();
+        let last = connect(SocketAddr::from((Ipv4Addr::LOCALHOST, server.port()))).await.unwrap();
         let mut closed = Vec::new();
         { last }.read_to_end(&mut closed).await.unwrap();
         assert_eq!(server.accepted(), 1);
