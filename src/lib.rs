@@ -6,3 +6,4 @@ pub mod connections;
 pub mod failure;
 pub mod net;
 pub mod secret;
+pub mod usage;
