@@ -28,6 +28,8 @@ pub struct Position(u64);
 pub struct Request {
     /// When it was received, as the log writes it; the order of these texts is the order in time.
     pub received: String,
+    /// When it was answered, or a watch began.
+    pub answered: String,
     /// get, list, watch, create, update, patch, delete …
     pub verb: String,
     /// The resource, with its subresource after a slash.
@@ -121,6 +123,7 @@ fn request(event: &Value) -> Option<Request> {
     let resource = text("/objectRef/resource");
     Some(Request {
         received: text("/requestReceivedTimestamp"),
+        answered: text("/stageTimestamp"),
         resource: if subresource.is_empty() { resource } else { format!("{resource}/{subresource}") },
         namespace: text("/objectRef/namespace"),
         name: text("/objectRef/name"),

@@ -91,6 +91,22 @@ impl ControlPlane {
         self.account(release).await
     }
 
+    /// Stops the API server, as an outage does.
+    ///
+    /// # Errors
+    /// The script's words.
+    pub fn pause(&self) -> Result<(), String> {
+        script::call("controlplane", "pause", &self.directory)
+    }
+
+    /// Starts the API server again.
+    ///
+    /// # Errors
+    /// The script's words.
+    pub fn resume(&self) -> Result<(), String> {
+        script::call("controlplane", "resume", &self.directory)
+    }
+
     /// Runs kubectl as the administrator, in the repository's root.
     ///
     /// # Errors

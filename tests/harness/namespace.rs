@@ -3,20 +3,17 @@
 use std::{
     fmt,
     sync::atomic::{AtomicUsize, Ordering},
-    time::Duration,
 };
 
 use serde_json::{Value, json};
 
 use super::{
+    DEADLINE,
     audit::{Position, Request},
     caller::{Answer, Caller, PatchKind},
     control_plane::ControlPlane,
     pause,
 };
-
-/// How long a test waits for what must come. Long, since the machine may be busy; what must be quick is measured.
-pub const DEADLINE: Duration = Duration::from_secs(40);
 
 /// The paths of the kinds that tests make.
 const KINDS: [(&str, &str); 15] = [

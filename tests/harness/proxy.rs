@@ -6,7 +6,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::{
@@ -14,6 +14,8 @@ use tokio::{
     net::{TcpListener, TcpStream},
     task::JoinHandle,
 };
+
+use super::{DEADLINE, eventually};
 
 /// What happens to who connects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +41,7 @@ pub struct Proxy {
     /// Where it listens.
     pub address: SocketAddr,
     target: SocketAddr,
-    connections: Arc<AtomicUsize>,
+    arrivals: Arc<Mutex<Vec<Instant>>>,
     listening: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -50,7 +52,7 @@ impl Proxy {
         let proxy = Self {
             address: listener.local_addr().expect("an address"),
             target,
-            connections: Arc::default(),
+            arrivals: Arc::default(),
             listening: Mutex::default(),
         };
         proxy.listen(Some(listener), Mode::Pass);
@@ -59,7 +61,18 @@ impl Proxy {
 
     /// How many connections were accepted so far.
     pub fn connections(&self) -> usize {
-        self.connections.load(Ordering::SeqCst)
+        self.arrivals().len()
+    }
+
+    /// When each of them came.
+    pub fn arrivals(&self) -> Vec<Instant> {
+        self.arrivals.lock().expect("no panic while it was held").clone()
+    }
+
+    /// Waits until `more` connections have come after the first `seen` of them.
+    pub async fn comes(&self, seen: usize, more: usize) {
+        let what = format!("{more} connections after the first {seen}");
+        eventually(DEADLINE, &what, async || (self.connections() >= seen + more).then_some(())).await;
     }
 
     /// Changes what happens to who connects from now on. Who is connected stays so.
@@ -79,10 +92,10 @@ impl Proxy {
 
     fn listen(&self, listener: Option<TcpListener>, mode: Mode) {
         let Some(listener) = listener else { return };
-        let (target, connections) = (self.target, Arc::clone(&self.connections));
+        let (target, arrivals) = (self.target, Arc::clone(&self.arrivals));
         let task = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                connections.fetch_add(1, Ordering::SeqCst);
+                arrivals.lock().expect("no panic while it was held").push(Instant::now());
                 // Ends with its connection or with the process; a switch must not end it.
                 tokio::spawn(serve(client, target, mode));
             }

@@ -61,6 +61,15 @@ pub fn up(
     Ok(said.lines().filter_map(|line| line.split_once('=')).map(|(key, value)| (key.into(), value.into())).collect())
 }
 
+/// Runs `hack/NAME/NAME VERB DIRECTORY` about a server that `up` started.
+///
+/// # Errors
+/// The script's own words where it fails.
+pub fn call(name: &str, verb: &str, directory: &Path) -> Result<(), String> {
+    let script = root().join("hack").join(name).join(name);
+    run(Command::new(script).arg(verb).arg(directory)).map(drop)
+}
+
 /// Runs a command and returns what it printed.
 ///
 /// # Errors
