@@ -852,11 +852,20 @@ pub struct Proof {
 
 /// What one probe found. At most one stage is other than passed: those before it passed, those after it were not checked.
 /// No other report can be written.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Report {
     end: Result<Proof, (Stage, Failure)>,
     steps: Vec<(Stage, Duration)>,
 }
+
+impl PartialEq for Report {
+    /// Two reports are equal when they say the same; how long the stages took does not matter.
+    fn eq(&self, other: &Self) -> bool {
+        self.end == other.end
+    }
+}
+
+impl Eq for Report {}
 
 /// What a report says about one stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

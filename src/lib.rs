@@ -2,7 +2,12 @@
 //!
 //! The modules in reading order; each may use those above it only (`tests/layers.rs` checks it).
 
-pub mod connections;
+#![cfg_attr(rustfmt, rustfmt::skip)]
+
+pub mod secret;
 pub mod failure;
 pub mod net;
-pub mod secret;
+pub mod connections;
+pub mod api;
+pub mod observability;
+pub mod cli;

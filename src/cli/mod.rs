@@ -1,0 +1,28 @@
+//! The command line: what can be said to the binary. It parses and prints; it decides nothing about connections.
+
+use clap::{Parser, Subcommand};
+
+pub mod print;
+pub mod run;
+
+/// An operator that tells the truth about connections to data systems.
+#[derive(Debug, Parser)]
+#[command(name = "connection-operator", version, disable_help_subcommand = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What the binary can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the operator
+    Run(run::Arguments),
+    /// Print the custom resource definitions as YAML
+    Crd,
+    /// Print the connection types
+    Types,
+    /// Print the version
+    Version,
+}

@@ -1,0 +1,173 @@
+//! The probe engine: one task that owns the timers, runs probes behind a deadline and a panic boundary, and says when a
+//! verdict changed. Everything it decides, it asks the [`Roster`](super::roster::Roster).
+//!
+//! It never talks to the API server and never waits for the reconciler.
+
+use std::{
+    num::NonZeroUsize,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use tokio::{sync::Notify, task::JoinSet, time};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    connections::{ConnectionType, Probe},
+    failure::{Reason, Report},
+    net::{World, climb},
+};
+
+use super::{
+    Subject,
+    roster::{Change, Due, Ended, Look, Opinion, Roster, RunId, Start},
+};
+
+/// A probe that can be carried and shared.
+pub type SharedProbe = Arc<dyn Probe>;
+
+/// Who is told what the engine sees: metrics and logs.
+pub trait Witness: Send + Sync + 'static {
+    /// A probe ended.
+    fn probed(&self, subject: &Subject, kind: ConnectionType, report: &Report);
+    /// A failure was held back: it speaks against the verdict and did not change it.
+    fn held_back(&self, subject: &Subject, kind: ConnectionType, report: &Report);
+    /// A verdict changed; `None` before the first and after the last one.
+    fn verdict(&self, kind: ConnectionType, before: Option<Reason>, after: Option<Reason>);
+    /// How many probes run, and how many wait for a permit.
+    fn load(&self, running: usize, waiting: usize);
+}
+
+/// Where the reconciler hands probes in and reads verdicts.
+#[derive(Clone)]
+pub struct Engine {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    roster: Mutex<Roster<SharedProbe>>,
+    changed: Notify,
+    world: Arc<World>,
+    witness: Arc<dyn Witness>,
+    wake: Box<dyn Fn(&Subject) + Send + Sync>,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Engine(…)")
+    }
+}
+
+impl Engine {
+    /// An engine that runs at most `permits` probes at once. `wake` is called, without any lock held, for each Connection
+    /// whose verdict changed.
+    pub fn new(
+        permits: NonZeroUsize,
+        world: Arc<World>,
+        witness: Arc<dyn Witness>,
+        wake: impl Fn(&Subject) + Send + Sync + 'static,
+    ) -> Self {
+        let roster = Mutex::new(Roster::new(permits));
+        let shared = Shared { roster, changed: Notify::new(), world, witness, wake: Box::new(wake) };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Takes a connection over, or notices that it changed.
+    pub fn set(&self, look: Look<SharedProbe>) {
+        let kind = look.kind;
+        let (before, after) = self.roster().set(look, now());
+        if before != Some(after) {
+            self.shared.witness.verdict(kind, before, Some(after));
+        }
+        self.shared.changed.notify_one();
+    }
+
+    /// Someone asked for a probe now.
+    pub fn request(&self, uid: &str) {
+        self.roster().request(uid, now());
+        self.shared.changed.notify_one();
+    }
+
+    /// Forgets a connection.
+    pub fn remove(&self, uid: &str) {
+        let removed = self.roster().remove(uid);
+        if let Some((kind, before)) = removed {
+            self.shared.witness.verdict(kind, Some(before), None);
+        }
+    }
+
+    /// What is believed about a connection; `None` where it was never handed in.
+    pub fn opinion(&self, uid: &str) -> Option<Opinion> {
+        self.roster().opinion(uid)
+    }
+
+    /// Probes until `stop`; then starts nothing more and drops what is in flight.
+    pub async fn run(&self, stop: CancellationToken) {
+        let mut flights: JoinSet<(RunId, Subject, ConnectionType, Report)> = JoinSet::new();
+        loop {
+            let (due, wake_at, load) = {
+                let mut roster = self.roster();
+                let due = roster.due(now());
+                (due, roster.wake_at(), roster.load())
+            };
+            self.shared.witness.load(load.0, load.1);
+            let Due { starts, changes } = due;
+            for change in &changes {
+                self.tell(change);
+            }
+            for start in starts {
+                flights.spawn(fly(start, Arc::clone(&self.shared.world)));
+            }
+            let alarm = async {
+                match wake_at {
+                    Some(at) => time::sleep_until(at.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = stop.cancelled() => break,
+                () = alarm => {}
+                () = self.shared.changed.notified() => {}
+                Some(landed) = flights.join_next() => {
+                    // A flight cannot panic: `climb` is its boundary. If it ever did, its permit would stay taken.
+                    if let Ok((run, subject, kind, report)) = landed {
+                        self.land(run, &subject, kind, report);
+                    }
+                }
+            }
+        }
+        flights.shutdown().await;
+    }
+
+    fn land(&self, run: RunId, subject: &Subject, kind: ConnectionType, report: Report) {
+        let report = Arc::new(report);
+        self.shared.witness.probed(subject, kind, &report);
+        let ended = self.roster().ended(run, &report, now());
+        match ended {
+            Ended::Changed(change) => self.tell(&change),
+            Ended::HeldBack(subject, kind) => self.shared.witness.held_back(&subject, kind, &report),
+            Ended::Unchanged | Ended::Dropped => {}
+        }
+    }
+
+    fn tell(&self, change: &Change) {
+        self.shared.witness.verdict(change.kind, Some(change.before), Some(change.after));
+        (self.shared.wake)(&change.subject);
+    }
+
+    fn roster(&self) -> MutexGuard<'_, Roster<SharedProbe>> {
+        self.shared.roster.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn fly(start: Start<SharedProbe>, world: Arc<World>) -> (RunId, Subject, ConnectionType, Report) {
+    let Start { run, subject, kind, probe, timeout } = start;
+    let network = world.network(&subject.namespace);
+    let report = climb(network, timeout, move |network| async move { probe.run(&network).await }).await;
+    (run, subject, kind, report)
+}
+
+/// The engine's clock: tokio's, so that tests can hold it.
+fn now() -> Instant {
+    time::Instant::now().into_std()
+}
