@@ -7,8 +7,13 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub mod extract;
+#[cfg(test)]
+mod fake;
 pub mod index;
+pub mod live;
+mod recovery;
 pub mod users;
+pub mod watch;
 
 pub use extract::{Kind, Reference};
 pub use index::{Index, KindState, Scope};
