@@ -12,6 +12,7 @@ mod fake;
 pub mod index;
 pub mod live;
 mod recovery;
+mod served;
 pub mod users;
 pub mod watch;
 

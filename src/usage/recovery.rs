@@ -5,8 +5,6 @@ use std::time::Duration;
 use kube::{core::Status, runtime::watcher};
 use tokio::time::Instant;
 
-use super::index::KindState;
-
 /// The first pause after a failure, doubled by each one that follows.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
@@ -25,8 +23,10 @@ pub enum Remedy {
     StartOver,
     /// List everything again, at once and in pages: the server knows no streaming lists.
     StartOverInPages,
-    /// Say so, and list everything again.
-    Refused(KindState),
+    /// Say that listing is not permitted, and list everything again.
+    Forbidden,
+    /// Ask whether the kind is served at all, and list everything again.
+    AskDiscovery,
 }
 
 /// How a listing is asked for.
@@ -60,8 +60,9 @@ pub fn remedy(error: &watcher::Error, phase: Phase, listing: Listing) -> Remedy 
         _ => None,
     };
     match (status, phase) {
-        (Some(status), _) if status.is_forbidden() => Remedy::Refused(KindState::Forbidden),
-        (Some(status), _) if status.is_not_found() => Remedy::Refused(KindState::Missing),
+        // By the code: `Status::is_forbidden` and its like do not look at it where the body was no `Status`.
+        (Some(status), _) if status.code == 403 => Remedy::Forbidden,
+        (Some(status), _) if status.code == 404 => Remedy::AskDiscovery,
         (Some(status), Phase::Listing) if status.code == 422 && listing == Listing::Streamed => {
             Remedy::StartOverInPages
         }
@@ -144,9 +145,8 @@ mod tests {
     #[test]
     fn a_refusal_is_told_in_every_phase_and_pages_are_tried_once() {
         use watcher::Error::{InitialListFailed, WatchStartFailed};
-        for (code, state) in [(403, KindState::Forbidden), (404, KindState::Missing)] {
+        for (code, told) in [(403, Remedy::Forbidden), (404, Remedy::AskDiscovery)] {
             for phase in [Phase::Listing, Phase::Following] {
-                let told = Remedy::Refused(state);
                 assert_eq!(remedy(&WatchStartFailed(refused(code)), phase, Listing::Streamed), told);
                 assert_eq!(remedy(&InitialListFailed(refused(code)), phase, Listing::Paged), told);
             }

@@ -30,6 +30,7 @@ use super::{
     extract::{Kind, Object, reference},
     index::{KindState, Scope},
     recovery::{Listing, Pace, Phase, Remedy, remedy},
+    served::{Served, served},
 };
 
 /// Longest wait for the answer to a request to begin. The API server answers a watch at once, before its first event.
@@ -71,13 +72,9 @@ impl Watches {
         let mut tasks = JoinSet::new();
         for (kind, scope) in kinds.iter().flat_map(|kind| scopes.iter().map(move |scope| (kind, scope))) {
             let sight = Sight::new(kind, scope, feed, &sender);
-            let api = match scope {
-                Scope::Cluster => Api::all_with(client.clone(), &kind.api_resource()),
-                Scope::Namespace(name) => Api::namespaced_with(client.clone(), name, &kind.api_resource()),
-            };
-            let stop = stop.clone();
+            let (client, stop) = (client.clone(), stop.clone());
             tasks.spawn(async move {
-                stop.run_until_cancelled(keep_watching(&api, sight)).await;
+                stop.run_until_cancelled(keep_watching(&client, sight)).await;
             });
         }
         Self { tasks, unsettled }
@@ -108,18 +105,27 @@ impl Watches {
 pub struct WatchPanicked;
 
 /// Watches for ever.
-async fn keep_watching(api: &Api<Object>, mut sight: Sight) {
+async fn keep_watching(client: &Client, mut sight: Sight) {
+    let resource = sight.kind.api_resource();
+    let api = match &sight.scope {
+        Scope::Cluster => Api::all_with(client.clone(), &resource),
+        Scope::Namespace(name) => Api::namespaced_with(client.clone(), name, &resource),
+    };
     let mut listing = Listing::Streamed;
     let mut pace = Pace::default();
     sight.report(KindState::Syncing);
     loop {
-        match follow(api, listing, &mut sight, &mut pace).await {
+        match follow(&api, listing, &mut sight, &mut pace).await {
             Remedy::StartOverInPages => {
                 info!(kind = %sight.kind, "the server has no streaming lists, listing in pages");
                 listing = Listing::Paged;
                 continue;
             }
-            Remedy::Refused(state) => sight.report(state),
+            Remedy::Forbidden => sight.report(KindState::Forbidden),
+            Remedy::AskDiscovery => match served(client, &sight.kind).await {
+                Served::Nowhere => sight.report(KindState::Missing),
+                Served::Somewhere | Served::Unknown => {}
+            },
             Remedy::Resume | Remedy::StartOver => {}
         }
         sleep(pace.pause(Instant::now(), random())).await;
@@ -167,7 +173,7 @@ async fn follow(api: &Api<Object>, listing: Listing, sight: &mut Sight, pace: &m
                     debug!(kind = %sight.kind, %error, "a watch was interrupted, resuming");
                     sleep(pace.pause(Instant::now(), random())).await;
                 }
-                remedy @ (Remedy::StartOver | Remedy::StartOverInPages | Remedy::Refused(_)) => {
+                remedy @ (Remedy::StartOver | Remedy::StartOverInPages | Remedy::Forbidden | Remedy::AskDiscovery) => {
                     debug!(kind = %sight.kind, %error, ?remedy, "a watch ended");
                     return remedy;
                 }
@@ -413,10 +419,21 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_kind_that_is_not_served_is_missing_and_not_unknown() {
-        let world = World::pods(|_, _| Answer::Refused(404, "NotFound"));
+        let discovery = |answer: &Answer| {
+            let answer = answer.clone();
+            World::pods(move |asked, _| match asked.path.as_str() {
+                "/api" => Answer::Json(json!({"versions": ["v1"], "serverAddressByClientCIDRs": []})),
+                "/api/v1" => answer.clone(),
+                _ => Answer::Refused(404, "NotFound"),
+            })
+        };
+        let world = discovery(&Answer::Json(json!({"groupVersion": "v1", "resources": []})));
         world.watches.settled().await;
         assert!(world.unknown().is_empty());
         assert_eq!(world.index.with(|index| index.state(&Kind::Pod, "shop")), KindState::Missing);
+        let world = discovery(&Answer::Refused(503, "ServiceUnavailable"));
+        assert!(timeout(Duration::from_secs(600), world.watches.settled()).await.is_err());
+        assert_eq!(world.unknown(), [Kind::Pod], "a 404 alone proves nothing");
     }
 
     #[tokio::test(start_paused = true)]
@@ -466,6 +483,18 @@ mod tests {
         });
         world.until_users_are(&["q"]).await;
         assert!(world.unknown().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_whose_answer_never_begins_is_asked_for_again() {
+        let mut world = World::pods(|asked, before| match (asked.is_streamed_listing(), before) {
+            (true, _) => Answer::Events(listing(&["p"])),
+            (false, 1) => Answer::Silence,
+            (false, _) => Answer::EventsAndSilence(vec![event("DELETED", &pod("p", "s"))]),
+        });
+        world.until_users_are(&["p"]).await;
+        world.until_users_are(&[]).await;
+        assert_eq!(world.asked(Asked::is_streamed_listing), 1);
     }
 
     #[tokio::test(start_paused = true)]
