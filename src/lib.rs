@@ -5,6 +5,7 @@
 pub mod cli;
 pub mod connections;
 pub mod failure;
+pub mod kubernetes;
 pub mod leadership;
 pub mod net;
 pub mod observability;
