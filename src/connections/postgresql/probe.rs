@@ -120,8 +120,9 @@ impl Look {
         let explain = |error: &Error| self.explain(net, error, asked.get().copied());
         let (client, mut connection) =
             self.config().connect_raw(guarded, Established).await.map_err(|error| explain(&error))?;
-        // A server's notices are dropped: the driver would log their text.
-        let driven = poll_fn(|context| connection.poll_message(context)).try_for_each(|_notice| ready(Ok(())));
+        // It owns the connection, so that one that breaks fails the statement that waits for it. Notices are dropped: the
+        // driver would log their text.
+        let driven = poll_fn(move |context| connection.poll_message(context)).try_for_each(|_notice| ready(Ok(())));
         let looked = async {
             let client = client;
             self.look_up(&client).await
