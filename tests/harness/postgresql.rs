@@ -11,6 +11,7 @@ use std::{
 };
 
 use connection_operator::net::tls::{Identity, Roots};
+use tokio_postgres::SimpleQueryMessage;
 
 /// A PostgreSQL with TLS on loopback.
 pub struct Server {
@@ -46,15 +47,16 @@ impl Server {
 
     /// A client certificate of `name`, signed by the CA that the server trusts.
     pub fn identity_of(&self, name: &str) -> Identity {
-        let key = rcgen::KeyPair::from_pem(&fs::read_to_string(self.said["CA"].replace(".pem", ".key")).expect("a key"));
+        let key =
+            rcgen::KeyPair::from_pem(&fs::read_to_string(self.said["CA"].replace(".pem", ".key")).expect("a key"));
         let authority = rcgen::Issuer::new(named("test authority"), key.expect("the CA's key"));
         let key = rcgen::KeyPair::generate().expect("a key");
         let certificate = named(name).signed_by(&key, &authority).expect("a certificate");
         Identity::from_pem(certificate.pem().as_bytes(), key.serialize_pem().as_bytes()).expect("a client certificate")
     }
 
-    /// Runs statements as the superuser.
-    pub async fn execute(&self, statements: &str) {
+    /// Runs statements as the superuser, and returns the first value of the last row that comes.
+    pub async fn execute(&self, statements: &str) -> Option<String> {
         let mut config = tokio_postgres::Config::new();
         config.host(self.address.ip().to_string()).port(self.address.port()).dbname("orders");
         config.user("postgres").password("postgres-secret").application_name("test");
@@ -62,16 +64,25 @@ impl Server {
         let (done, _) = tokio::join!(
             async {
                 let client = client;
-                client.batch_execute(statements).await
+                client.simple_query(statements).await
             },
             connection
         );
-        done.expect("the statements are right");
+        let rows = done.expect("the statements are right");
+        let value = |answer: &SimpleQueryMessage| match answer {
+            SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+            _ => None,
+        };
+        rows.iter().rev().find_map(value)
     }
 
     /// How many connections have told the server that they are `user`.
     pub fn logins(&self, user: &str) -> usize {
-        let pids: BTreeSet<String> = self.log(user).iter().filter_map(|line| Some(line.split_once('[')?.1.split_once(']')?.0.to_owned())).collect();
+        let pids: BTreeSet<String> = self
+            .log(user)
+            .iter()
+            .filter_map(|line| Some(line.split_once('[')?.1.split_once(']')?.0.to_owned()))
+            .collect();
         pids.len()
     }
 
@@ -112,7 +123,8 @@ fn start() -> Result<Server, String> {
     if !output.status.success() {
         return Err(format!("PostgreSQL cannot be started: {}", String::from_utf8_lossy(&output.stderr)));
     }
-    let said = fs::read_to_string(directory.join("env")).map_err(|error| format!("hack/postgresql left no env: {error}"))?;
+    let said =
+        fs::read_to_string(directory.join("env")).map_err(|error| format!("hack/postgresql left no env: {error}"))?;
     let said: BTreeMap<String, String> =
         said.lines().filter_map(|line| line.split_once('=')).map(|(key, value)| (key.into(), value.into())).collect();
     let address = format!("{}:{}", said["PGHOST"], said["PGPORT"]).parse().map_err(|error| format!("{error}"))?;

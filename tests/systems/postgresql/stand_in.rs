@@ -36,6 +36,13 @@ async fn a_silent_peer_is_out_of_time_while_it_is_reached() {
         case.within(SOON).ends(Stage::Reach, Reason::TimedOut).await;
         assert!(begun.elapsed() < SOON * 5);
     }
+    let peer = Peer::that(async |mut stream| {
+        // It agrees to TLS and then does none.
+        send(&mut stream, &[b"S"]).await;
+        read_to_end(&mut stream).await;
+    })
+    .await;
+    encrypted(&peer).within(SOON).ends(Stage::Reach, Reason::TimedOut).await;
 }
 
 #[tokio::test]
@@ -92,7 +99,9 @@ async fn a_peer_without_tls_does_not_offer_it() {
 
 #[tokio::test]
 async fn a_peer_that_speaks_something_else_is_no_server_of_this_kind() {
-    for noise in ["HTTP/1.1 400 Bad Request\r\n\r\n", "SSH-2.0-OpenSSH_9\r\n", "\0\0\0\0\0\0", "E", "R\0\0\0\x04", "Rabbit"] {
+    for noise in
+        ["HTTP/1.1 400 Bad Request\r\n\r\n", "SSH-2.0-OpenSSH_9\r\n", "\0\0\0\0\0\0", "E", "R\0\0\0\x04", "Rabbit"]
+    {
         let peer = Peer::that(async |mut stream| {
             send(&mut stream, &[noise.as_bytes()]).await;
             stream.shutdown().await.unwrap();
@@ -144,11 +153,12 @@ async fn ten_megabytes_are_not_read() {
 async fn one_byte_at_a_time_is_out_of_time_where_it_got_to() {
     let drip = async |mut stream: TcpStream| {
         start_up(&mut stream).await;
+        let mut clock = tokio::time::interval(SOON / 10);
         for byte in [&error("28P01", "canary", "auth_failed")[..], &[0; 1000]].concat() {
+            clock.tick().await;
             if stream.write_all(&[byte]).await.is_err() {
                 return;
             }
-            tokio::time::sleep(SOON / 10).await;
         }
     };
     let peer = Peer::that(drip).await;
@@ -247,9 +257,14 @@ async fn a_readable_password_is_not_sent_to_a_peer_that_is_not_verified() {
 #[tokio::test]
 async fn a_way_to_log_in_that_is_not_known_is_called_so() {
     // Kerberos V5, SCM, GSSAPI, SSPI, one that does not exist yet, and SASL with OAuth.
-    for request in [&authentication(2, b""), &authentication(6, b""), &authentication(7, b""), &authentication(9, b""),
-        &authentication(99, b""), &scram("OAUTHBEARER")]
-    {
+    for request in [
+        &authentication(2, b""),
+        &authentication(6, b""),
+        &authentication(7, b""),
+        &authentication(9, b""),
+        &authentication(99, b""),
+        &scram("OAUTHBEARER"),
+    ] {
         let peer = answering(&[request]).await;
         plain(&peer).ends(Stage::Authenticate, Reason::AuthenticationMethodNotSupported).await;
     }
