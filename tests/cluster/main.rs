@@ -5,4 +5,5 @@
 mod harness;
 
 mod life;
+mod schema;
 mod stage;

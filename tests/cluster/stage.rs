@@ -118,7 +118,12 @@ impl Namespace<'_> {
     }
 
     /// Makes Secret `orders-db` and a Connection, and waits until it is ready.
-    pub async fn ready(&self, name: &str, address: SocketAddr, changes: Value) -> crate::harness::namespace::Connection {
+    pub async fn ready(
+        &self,
+        name: &str,
+        address: SocketAddr,
+        changes: Value,
+    ) -> crate::harness::namespace::Connection {
         if self.get("Secret", "orders-db").await.is_none() {
             self.login("orders-db", "reader").await;
         }

@@ -208,7 +208,8 @@ impl Watchdog {
                   case $pid in -*) left=${left%% "${pid#-}" *}" "${left#* "${pid#-}" } ;; *) left="$left$pid " ;; esac
                 done
                 for pid in $left; do kill -KILL "$pid"; done"#;
-            let mut shell = Command::new("bash").args(["-c", script]).stdin(Stdio::piped()).stderr(Stdio::null()).spawn();
+            let mut shell =
+                Command::new("bash").args(["-c", script]).stdin(Stdio::piped()).stderr(Stdio::null()).spawn();
             let stdin = shell.as_mut().ok().and_then(|shell| shell.stdin.take()).expect("bash");
             Mutex::new(Watchdog(stdin))
         });
