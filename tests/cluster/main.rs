@@ -4,5 +4,13 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod badinput;
+mod deletion;
 mod life;
+mod policies;
+mod process;
+mod rotation;
 mod stage;
+mod usage;
+mod verdict;
+mod workload;
