@@ -126,7 +126,8 @@ fn an_authority_that_is_no_pem_is_malformed() {
         for (number, bundle) in nonsense.iter().enumerate() {
             let name = format!("bad-{number}");
             namespace.secret(&name, &[("ca.crt", bundle)]).await;
-            let tls = json!({"spec": {"tls": {"mode": "VerifyFull", "ca": {"secretRef": {"name": name, "key": "ca.crt"}}}}});
+            let tls =
+                json!({"spec": {"tls": {"mode": "VerifyFull", "ca": {"secretRef": {"name": name, "key": "ca.crt"}}}}});
             namespace.create(manifest(&name, stage.postgresql.address, tls)).await;
             let broken = namespace.becomes(&name, "Ready", "False", "CredentialsMalformed").await;
             let message = broken.condition("CredentialsResolved").unwrap().message;
@@ -193,7 +194,8 @@ fn the_same_peers_behind_tls_are_told_apart_as_well() {
     in_namespace(async |stage, namespace| {
         let before = stage.plane.audit.position();
         namespace.secret("orders-db", &[("username", "reader"), ("password", CANARY)]).await;
-        let modes = [("garbage", Mode::Garbage), ("flood", Mode::Flood), ("drip", Mode::Drip), ("silent", Mode::Silent)];
+        let modes =
+            [("garbage", Mode::Garbage), ("flood", Mode::Flood), ("drip", Mode::Drip), ("silent", Mode::Silent)];
         let mut proxies = Vec::new();
         for (name, mode) in modes {
             let proxy = stage.proxy().await;
@@ -203,7 +205,8 @@ fn the_same_peers_behind_tls_are_told_apart_as_well() {
             proxies.push(proxy);
         }
         for (name, _) in modes {
-            let broken = namespace.until(name, "broken", |c| c.condition("Ready").is_some_and(|r| r.status == "False")).await;
+            let broken =
+                namespace.until(name, "broken", |c| c.condition("Ready").is_some_and(|r| r.status == "False")).await;
             let reach = broken.condition("Reachable").unwrap();
             assert_eq!(reach.status, "False", "{name}: {broken}");
             let sensible = ["ProtocolMismatch", "TLSNotOffered", "TLSFailed", "TimedOut"];
@@ -227,7 +230,8 @@ fn a_connection_that_cannot_be_decoded_blinds_nobody() {
         ]);
         plane.admin.patch(path, PatchKind::Json, &schema).await.object();
         let address = stage.postgresql.address;
-        let strange = manifest("strange", address, json!({"spec": {"type": "Oracle", "postgresql": null, "oracle": {}}}));
+        let strange =
+            manifest("strange", address, json!({"spec": {"type": "Oracle", "postgresql": null, "oracle": {}}}));
         let bent = manifest("bent", address, json!({"spec": {"postgresql": {"port": "five"}, "permissions": "Read"}}));
         crate::harness::eventually(crate::harness::DEADLINE, "the looser definition is in force", async || {
             (namespace.create_as(&plane.admin, &strange).await.code == 201).then_some(())
@@ -261,7 +265,8 @@ fn an_address_that_is_not_allowed_is_never_dialled() {
     in_namespace(async |stage, namespace| {
         let before = stage.plane.audit.position();
         namespace.login("orders-db", "reader").await;
-        for (name, host) in [("metadata", "169.254.169.254"), ("mapped", "::ffff:169.254.169.254"), ("any", "0.0.0.0")] {
+        for (name, host) in [("metadata", "169.254.169.254"), ("mapped", "::ffff:169.254.169.254"), ("any", "0.0.0.0")]
+        {
             let target = json!({"spec": {"postgresql": {"host": host}}});
             namespace.create(manifest(name, stage.postgresql.address, target)).await;
             let refused = namespace.becomes(name, "Ready", "False", "AddressNotAllowed").await;
@@ -283,7 +288,8 @@ fn peer(mode: Mode, reasons: &[&str]) {
         namespace.create(manifest("bad", proxy.address, beside)).await;
         // A healthy one is made while the peer is at it.
         namespace.ready("meanwhile", stage.postgresql.address, json!({})).await;
-        let broken = namespace.until("bad", "broken", |c| c.condition("Ready").is_some_and(|r| r.status == "False")).await;
+        let broken =
+            namespace.until("bad", "broken", |c| c.condition("Ready").is_some_and(|r| r.status == "False")).await;
         let reach = broken.condition("Reachable").unwrap();
         assert_eq!(reach.status, "False", "{broken}");
         assert!(reasons.contains(&reach.reason.as_str()), "{broken}");

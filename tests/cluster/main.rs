@@ -1,6 +1,9 @@
 //! The operator as its users see it: the built binary against a real API server with etcd, the namespace and garbage
 //! collection controllers, and a real PostgreSQL. Nothing here knows the operator's code.
 
+#![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
+#![expect(clippy::disallowed_methods, reason = "the doors are the operator's; a test comes from outside")]
+
 #[path = "../harness/mod.rs"]
 mod harness;
 

@@ -88,6 +88,7 @@ impl Stage {
 }
 
 /// A Connection to `orders` at `address` without TLS, by Secret `orders-db`, probed every five seconds; `changes` are merged in.
+#[expect(clippy::needless_pass_by_value, reason = "the changes are written at the call")]
 pub fn manifest(name: &str, address: SocketAddr, changes: Value) -> Value {
     let mut object = json!({
         "apiVersion": "connectivity.dev/v1alpha1",
@@ -118,7 +119,12 @@ impl Namespace<'_> {
     }
 
     /// Makes Secret `orders-db` and a Connection, and waits until it is ready.
-    pub async fn ready(&self, name: &str, address: SocketAddr, changes: Value) -> crate::harness::namespace::Connection {
+    pub async fn ready(
+        &self,
+        name: &str,
+        address: SocketAddr,
+        changes: Value,
+    ) -> crate::harness::namespace::Connection {
         if self.get("Secret", "orders-db").await.is_none() {
             self.login("orders-db", "reader").await;
         }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     harness::{
-        audit::{Position, lines},
+        audit::{Position, Request, lines},
         namespace::{Connection, Namespace},
         operator::Operator,
         proxy::{Mode, Proxy},
@@ -225,7 +225,8 @@ fn probes_of_one_connection_start_at_least_five_seconds_apart() {
         let proxy = stage.proxy().await;
         namespace.ready("orders-db", proxy.address, json!({"spec": {"probe": {"interval": "1h"}}})).await;
         for number in 0..5 {
-            let wish = json!({"metadata": {"annotations": {"connectivity.dev/requested-at": format!("request-{number}")}}});
+            let wish =
+                json!({"metadata": {"annotations": {"connectivity.dev/requested-at": format!("request-{number}")}}});
             namespace.merge("Connection", "orders-db", wish).await;
         }
         proxy.comes(1, 1).await;
@@ -311,11 +312,7 @@ fn by_secret(name: &str, own: bool) -> Value {
 }
 
 /// What an operator wrote in a namespace after a position of the audit log.
-async fn writes(
-    namespace: &Namespace<'_>,
-    operator: &Operator,
-    position: Position,
-) -> Vec<String> {
+async fn writes(namespace: &Namespace<'_>, operator: &Operator, position: Position) -> Vec<String> {
     let requests = namespace.requests_after(&operator.user, position).await;
-    lines(&requests.into_iter().filter(|request| request.writes()).collect::<Vec<_>>())
+    lines(&requests.into_iter().filter(Request::writes).collect::<Vec<_>>())
 }

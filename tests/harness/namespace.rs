@@ -169,7 +169,11 @@ impl<'a> Namespace<'a> {
             match found {
                 Some(connection) if seen(&connection) => return connection,
                 found if tokio::time::Instant::now() > end => {
-                    panic!("{}/{name} did not become {what}: {}", self.name, found.map_or("gone".into(), |c| c.to_string()))
+                    panic!(
+                        "{}/{name} did not become {what}: {}",
+                        self.name,
+                        found.map_or("gone".into(), |c| c.to_string())
+                    )
                 }
                 Some(_) | None => pause().await,
             }

@@ -26,7 +26,7 @@ use super::{
 };
 
 /// How long the operator may take to become ready; a machine that runs many tests at once is slow.
-const STARTING: Duration = Duration::from_secs(60);
+const STARTING: Duration = Duration::from_mins(1);
 
 /// A running operator.
 pub struct Operator {
@@ -192,7 +192,8 @@ impl Watchdog {
                   case $pid in -*) left=${left%% "${pid#-}" *}" "${left#* "${pid#-}" } ;; *) left="$left$pid " ;; esac
                 done
                 for pid in $left; do kill -KILL "$pid"; done"#;
-            let mut shell = Command::new("bash").args(["-c", script]).stdin(Stdio::piped()).stderr(Stdio::null()).spawn();
+            let mut shell =
+                Command::new("bash").args(["-c", script]).stdin(Stdio::piped()).stderr(Stdio::null()).spawn();
             let stdin = shell.as_mut().ok().and_then(|shell| shell.stdin.take()).expect("bash");
             Mutex::new(Watchdog(stdin))
         });

@@ -40,8 +40,9 @@ pub fn root() -> &'static Path {
 /// # Errors
 /// A sentence that says how the tests are started, where the variable is missing.
 pub fn required(variable: &str) -> Result<String, String> {
-    std::env::var(variable)
-        .map_err(|_| format!("{variable} is not set: start the tests with `make test`, which gets the servers they need"))
+    std::env::var(variable).map_err(|_| {
+        format!("{variable} is not set: start the tests with `make test`, which gets the servers they need")
+    })
 }
 
 /// Runs `hack/NAME/NAME up DIRECTORY EXTRA…` and returns what `DIRECTORY/env` says.
@@ -57,7 +58,8 @@ pub fn up(
     let mut command = Command::new(root().join("hack").join(name).join(name));
     command.arg("up").arg(directory).args(extra).envs(variables.iter().copied());
     run(command.env("OWNER_PID", std::process::id().to_string()))?;
-    let said = fs::read_to_string(directory.join("env")).map_err(|error| format!("{name} left no env file: {error}"))?;
+    let said =
+        fs::read_to_string(directory.join("env")).map_err(|error| format!("{name} left no env file: {error}"))?;
     Ok(said.lines().filter_map(|line| line.split_once('=')).map(|(key, value)| (key.into(), value.into())).collect())
 }
 
