@@ -1,8 +1,53 @@
-//! The only door to the world.
+//! The only door to the world: names, addresses, connections and TLS, under the egress policy, a deadline and a byte budget.
+//!
+//! A [`World`] is made once per process, a [`Network`] once per probe. No other module opens a socket. Nothing here reads a
+//! proxy from the environment, follows a redirect or keeps a connection for later.
+
+use std::{
+    error::Error,
+    fmt,
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, Mutex, OnceLock, PoisonError, RwLock},
+    time::Duration,
+};
+
+use rustls::pki_types::ServerName;
+use tokio::{
+    net::TcpStream,
+    time::{Instant, timeout, timeout_at},
+};
+use tokio_rustls::TlsConnector;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::failure::{Failure, FailureClass, Proof, Report, Setting, Stage};
+
+mod ladder;
+mod obstacle;
+pub mod policy;
+pub mod resolve;
+pub mod stream;
+pub mod targets;
 pub mod tls;
 
-use crate::failure::{Failure, Proof, Report, Setting, Stage};
-use std::time::Duration;
+pub use policy::{Policy, Rule};
+pub use resolve::{Resolver, SystemResolver};
+pub use stream::Stream;
+
+use ladder::Ladder;
+use policy::{Judgement, Why};
+use stream::Allowance;
+use targets::{Admission, Targets};
+use tls::{Impossible, Tls};
+
+/// A connection under TLS.
+pub type TlsStream = tokio_rustls::client::TlsStream<Stream>;
+
+/// Most addresses of one name that are dialled: with more, each one's share of a ten-second probe would be too short to mean
+/// anything. All of them are judged.
+const ADDRESSES_LIMIT: usize = 8;
+
+/// How long a dial may take outside [`climb`], where no deadline was set: the default timeout of a probe.
+const DEFAULT_LIMIT: Duration = Duration::from_secs(10);
 
 /// Where to dial.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -14,49 +59,276 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// The endpoint of `host` as a spec has it: a name without a dot, other than `localhost`, means `HOST.NAMESPACE.svc`.
+    /// The endpoint of `host` as a spec has it. A name without a dot, other than `localhost`, means `HOST.NAMESPACE.svc`: the
+    /// operator's own search list would answer for the wrong namespace.
     pub fn of(host: &str, port: u16, namespace: &str) -> Self {
-        let _ = namespace;
-        Self { host: host.to_owned(), port }
+        let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+        let complete = bare.contains('.') || bare.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok();
+        // A colon is no part of a name: this is an address of some form, and the resolver's answer to it is judged.
+        let host = if complete || bare.contains(':') { bare.to_owned() } else { format!("{bare}.{namespace}.svc") };
+        Self { host, port }
     }
 
     /// The endpoint as messages show it.
     pub fn shown(&self) -> Setting {
-        Setting::from_spec(format!("{}:{}", self.host, self.port))
+        Setting::from_spec(self.to_string())
     }
 }
 
-/// A probe's only door: egress policy, deadline, byte budget and the ladder of stages.
-#[derive(Clone)]
-pub struct Network;
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+/// What all probes of the process share: the egress policy, the resolver, the system's roots, and who dialled what.
+pub struct World {
+    policy: RwLock<Arc<Policy>>,
+    resolver: Arc<dyn Resolver>,
+    ground: tls::Ground,
+    targets: Mutex<Targets>,
+}
+
+impl World {
+    /// A world under `policy`, in which a namespace may dial `new_targets_per_minute` new addresses per minute.
+    pub fn new(policy: Policy, resolver: Arc<dyn Resolver>, new_targets_per_minute: u32) -> Arc<Self> {
+        Arc::new(Self {
+            policy: RwLock::new(Arc::new(policy)),
+            resolver,
+            ground: tls::Ground::new(),
+            targets: Mutex::new(Targets::new(new_targets_per_minute)),
+        })
+    }
+
+    /// Sets the addresses of the cluster's API server, none of which may be dialled. It holds for the dials that follow.
+    pub fn set_api_server(&self, addresses: &[IpAddr]) {
+        let mut policy = self.policy.write().unwrap_or_else(PoisonError::into_inner);
+        *policy = Arc::new(policy.with_api_server(addresses));
+    }
+
+    /// The door for one probe of a Connection in `namespace`: with a ladder and a byte budget of its own.
+    pub fn network(self: &Arc<Self>, namespace: &str) -> Network {
+        Network(Arc::new(Inner {
+            world: Arc::clone(self),
+            namespace: namespace.to_owned(),
+            ladder: Ladder::default(),
+            allowance: Arc::default(),
+            witness: tls::Witness::default(),
+            endpoint: Mutex::new(None),
+            deadline: OnceLock::new(),
+        }))
+    }
+
+    fn policy(&self) -> Arc<Policy> {
+        Arc::clone(&self.policy.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn admit(&self, namespace: &str, target: SocketAddr) -> Admission {
+        let now = Instant::now().into_std();
+        self.targets.lock().unwrap_or_else(PoisonError::into_inner).admit(namespace, target, now)
+    }
+}
+
+impl fmt::Debug for World {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("World").finish_non_exhaustive()
+    }
+}
+
+/// A probe's only door: egress policy, deadline, byte budget and the ladder of stages. Clones share all of it.
+#[derive(Clone, Debug)]
+pub struct Network(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    world: Arc<World>,
+    namespace: String,
+    ladder: Ladder,
+    allowance: Arc<Allowance>,
+    witness: tls::Witness,
+    endpoint: Mutex<Option<Endpoint>>,
+    deadline: OnceLock<Instant>,
+}
 
 impl Network {
     /// Says that `stage` is now in progress.
-    pub fn step(&self, _stage: Stage) {
-        unimplemented!()
+    pub fn step(&self, stage: Stage) {
+        self.0.ladder.step(stage);
     }
-    /// Resolves and judges every address, dials the first that is allowed and answers. Enters `Reach`.
+
+    /// Resolves the host once, judges every address, and dials those that are allowed, in order, each with a share of the time
+    /// that is left. Enters `Reach`.
     ///
     /// # Errors
-    /// What did not pass.
-    pub async fn dial(&self, _endpoint: &Endpoint) -> Result<Stream, Failure> {
-        unimplemented!()
+    /// What did not pass, about `endpoint`: `NameResolutionFailed`, `AddressNotAllowed` where no address is allowed,
+    /// `TooManyTargets`, else what the dialled addresses answered.
+    pub async fn dial(&self, endpoint: &Endpoint) -> Result<Stream, Failure> {
+        self.step(Stage::Reach);
+        *self.0.endpoint.lock().unwrap_or_else(PoisonError::into_inner) = Some(endpoint.clone());
+        self.try_dial(endpoint).await.map_err(|failure| failure.about_at_least(&endpoint.shown()))
     }
-    /// Classifies what a driver returned, by the I/O errors in its source chain.
-    pub fn classify(&self, _error: &(dyn std::error::Error + 'static)) -> Option<Failure> {
-        None
+
+    /// Does the TLS handshake of a server that expects it at once. Protocols that ask for TLS first use
+    /// [`Network::client_config`] with their driver.
+    ///
+    /// # Errors
+    /// What did not pass, about `endpoint`.
+    pub async fn secure(&self, stream: Stream, tls: &Tls, endpoint: &Endpoint) -> Result<TlsStream, Failure> {
+        let config = Arc::new(self.client_config(tls)?);
+        let name = self.server_name(tls, endpoint)?;
+        TlsConnector::from(config).connect(name, stream).await.map_err(|error| {
+            let failure = if obstacle::is_not_tls(&error) {
+                Failure::new(FailureClass::TlsNotOffered)
+            } else {
+                self.classify(&error).unwrap_or_else(|| Failure::new(FailureClass::TlsFailed))
+            };
+            failure.about_at_least(&endpoint.shown())
+        })
+    }
+
+    /// The TLS configuration for a driver that does the handshake itself. Making it is cheap; make one per probe.
+    ///
+    /// # Errors
+    /// `CertificateUntrusted` where the system's roots are asked for and there are none; `Internal` where `tls` is disabled.
+    pub fn client_config(&self, tls: &Tls) -> Result<rustls::ClientConfig, Failure> {
+        self.0.world.ground.config(tls, &self.0.witness).map_err(|impossible| match impossible {
+            Impossible::Disabled | Impossible::Provider => Failure::new(FailureClass::Internal),
+            Impossible::NoSystemRoots => {
+                Failure::new(FailureClass::CertificateUntrusted).word("the operator's system has no trusted CAs")
+            }
+        })
+    }
+
+    /// The name that the server's certificate must have, and that it is told (SNI).
+    ///
+    /// # Errors
+    /// `CertificateNameMismatch` where no certificate can have such a name.
+    pub fn server_name(&self, tls: &Tls, endpoint: &Endpoint) -> Result<ServerName<'static>, Failure> {
+        let name = tls.server_name.as_ref().unwrap_or(&endpoint.host);
+        ServerName::try_from(name.clone()).map_err(|_| {
+            Failure::new(FailureClass::CertificateNameMismatch)
+                .about(endpoint.shown())
+                .word("no certificate can have this name")
+        })
+    }
+
+    /// Classifies what a driver returned, by the errors in its source chain and by what this network saw below the driver.
+    /// `None`: nothing is recognised, so the driver's own codes decide.
+    pub fn classify(&self, error: &(dyn Error + 'static)) -> Option<Failure> {
+        let below = self.0.allowance.obstacle();
+        let failure = match below {
+            Some(over @ stream::Obstacle::OverBudget) => Some(obstacle::of_obstacle(over)),
+            Some(stream::Obstacle::Closed | stream::Obstacle::ClosedUnanswered) | None => {
+                obstacle::classify(error, self.0.witness.seen()).or_else(|| below.map(obstacle::of_obstacle))
+            }
+        };
+        failure.map(|failure| match self.endpoint() {
+            Some(endpoint) => failure.about_at_least(&endpoint.shown()),
+            None => failure,
+        })
+    }
+
+    /// The endpoint that was dialled last.
+    pub fn endpoint(&self) -> Option<Endpoint> {
+        self.0.endpoint.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The time that is left until the deadline of the probe.
+    pub fn remaining(&self) -> Duration {
+        self.0.deadline.get().map_or(DEFAULT_LIMIT, |deadline| deadline.saturating_duration_since(Instant::now()))
+    }
+
+    async fn try_dial(&self, endpoint: &Endpoint) -> Result<Stream, Failure> {
+        let addresses = self.allowed(endpoint, &self.resolve(&endpoint.host).await?)?;
+        let mut first: Option<Failure> = None;
+        for (n, address) in addresses.iter().enumerate() {
+            let failure = match self.0.world.admit(&self.0.namespace, *address) {
+                Admission::Refused => Failure::new(FailureClass::TooManyTargets),
+                Admission::Admitted => {
+                    let left = u32::try_from(addresses.len() - n).unwrap_or(u32::MAX);
+                    match timeout(self.remaining() / left, TcpStream::connect(address)).await {
+                        Ok(Ok(tcp)) => return Ok(Stream::new(tcp, Arc::clone(&self.0.allowance))),
+                        Ok(Err(error)) => obstacle::of_connect(&error),
+                        Err(_elapsed) => Failure::new(FailureClass::TimedOut),
+                    }
+                }
+            };
+            if first.as_ref().is_none_or(|first| telling(failure.class()) < telling(first.class())) {
+                first = Some(failure);
+            }
+        }
+        Err(first.unwrap_or_else(|| Failure::new(FailureClass::NameResolutionFailed)))
+    }
+
+    /// The addresses of `host`; an address stands for itself. A name server that is silent is given half of the time, so that
+    /// it is known as the cause before the deadline strikes.
+    async fn resolve(&self, host: &str) -> Result<Vec<IpAddr>, Failure> {
+        if let Ok(address) = host.parse() {
+            return Ok(vec![address]);
+        }
+        match timeout(self.remaining() / 2, self.0.world.resolver.resolve(host)).await {
+            Ok(Ok(addresses)) => Ok(addresses),
+            Ok(Err(_)) => Err(Failure::new(FailureClass::NameResolutionFailed)),
+            Err(_elapsed) => {
+                Err(Failure::new(FailureClass::NameResolutionFailed).word("no name server answered in time"))
+            }
+        }
+    }
+
+    /// Those of `found` that the policy allows, each once.
+    fn allowed(&self, endpoint: &Endpoint, found: &[IpAddr]) -> Result<Vec<SocketAddr>, Failure> {
+        let policy = self.0.world.policy();
+        let mut allowed = Vec::new();
+        let mut forbidden: Option<Why> = None;
+        for ip in found {
+            let address = SocketAddr::new(*ip, endpoint.port);
+            match policy.judge(&endpoint.host, address) {
+                Judgement::Allowed if allowed.contains(&address) || allowed.len() == ADDRESSES_LIMIT => {}
+                Judgement::Allowed => allowed.push(address),
+                // The order of the answers must not change the message.
+                Judgement::Forbidden(why) => forbidden = Some(forbidden.map_or(why, |other| other.min(why))),
+            }
+        }
+        match forbidden {
+            Some(why) if allowed.is_empty() => Err(Failure::new(FailureClass::AddressNotAllowed).word(why.as_str())),
+            Some(_) | None => Ok(allowed),
+        }
     }
 }
 
-/// A TCP stream with a byte budget.
-#[derive(Debug)]
-pub struct Stream;
-
-/// Runs one look within `limit` and reports it; a panic or the deadline belongs to the stage in progress.
-pub async fn climb<F, W>(_network: Network, _limit: Duration, _work: W) -> Report
+/// Runs one look within `limit` and reports it. A panic is `Internal` and the deadline is `TimedOut`, both of the stage in
+/// progress; the work ends with the returned future, whatever happens to it.
+pub async fn climb<F, W>(network: Network, limit: Duration, work: W) -> Report
 where
     W: FnOnce(Network) -> F + Send + 'static,
     F: Future<Output = Result<Proof, Failure>> + Send + 'static,
 {
-    unimplemented!()
+    let deadline = *network.0.deadline.get_or_init(|| Instant::now() + limit);
+    let inside = network.clone();
+    let task = AbortOnDropHandle::new(tokio::spawn(async move { work(inside).await }));
+    let end = match timeout_at(deadline, task).await {
+        Ok(Ok(end)) => end,
+        Ok(Err(_panicked)) => Err(Failure::new(FailureClass::Internal)),
+        Err(_elapsed) => Err(Failure::new(FailureClass::TimedOut)),
+    };
+    let end = end.map_err(|failure| match network.endpoint() {
+        Some(endpoint) => failure.about_at_least(&endpoint.shown()),
+        None => failure,
+    });
+    network.0.ladder.finish(end)
+}
+
+/// How much the failure of one address tells about the endpoint, the most first: of several it is the one reported.
+const fn telling(class: FailureClass) -> u8 {
+    match class {
+        FailureClass::ConnectionRefused => 0,
+        FailureClass::ConnectionClosed => 1,
+        FailureClass::TimedOut => 2,
+        FailureClass::NetworkUnreachable => 3,
+        _ => 4,
+    }
 }
