@@ -9,5 +9,6 @@ pub mod failure;
 pub mod net;
 pub mod connections;
 pub mod api;
+pub mod usage;
 pub mod observability;
 pub mod cli;

@@ -13,6 +13,7 @@ mod life;
 mod policies;
 mod process;
 mod rotation;
+mod schema;
 mod stage;
 mod usage;
 mod verdict;

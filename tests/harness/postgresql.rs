@@ -46,7 +46,8 @@ impl Server {
 
     /// A client certificate of `name`, signed by the CA that the server trusts.
     pub fn identity_of(&self, name: &str) -> Identity {
-        let key = rcgen::KeyPair::from_pem(&fs::read_to_string(self.said["CA"].replace(".pem", ".key")).expect("a key"));
+        let key =
+            rcgen::KeyPair::from_pem(&fs::read_to_string(self.said["CA"].replace(".pem", ".key")).expect("a key"));
         let authority = rcgen::Issuer::new(named("test authority"), key.expect("the CA's key"));
         let key = rcgen::KeyPair::generate().expect("a key");
         let certificate = named(name).signed_by(&key, &authority).expect("a certificate");
@@ -71,7 +72,11 @@ impl Server {
 
     /// How many connections have told the server that they are `user`.
     pub fn logins(&self, user: &str) -> usize {
-        let pids: BTreeSet<String> = self.log(user).iter().filter_map(|line| Some(line.split_once('[')?.1.split_once(']')?.0.to_owned())).collect();
+        let pids: BTreeSet<String> = self
+            .log(user)
+            .iter()
+            .filter_map(|line| Some(line.split_once('[')?.1.split_once(']')?.0.to_owned()))
+            .collect();
         pids.len()
     }
 
@@ -112,7 +117,8 @@ fn start() -> Result<Server, String> {
     if !output.status.success() {
         return Err(format!("PostgreSQL cannot be started: {}", String::from_utf8_lossy(&output.stderr)));
     }
-    let said = fs::read_to_string(directory.join("env")).map_err(|error| format!("hack/postgresql left no env: {error}"))?;
+    let said =
+        fs::read_to_string(directory.join("env")).map_err(|error| format!("hack/postgresql left no env: {error}"))?;
     let said: BTreeMap<String, String> =
         said.lines().filter_map(|line| line.split_once('=')).map(|(key, value)| (key.into(), value.into())).collect();
     let address = format!("{}:{}", said["PGHOST"], said["PGPORT"]).parse().map_err(|error| format!("{error}"))?;

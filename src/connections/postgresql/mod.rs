@@ -242,7 +242,8 @@ mod tests {
 
     fn secret(data: &[(&str, &[u8])], methods: &[Method]) -> Credentials {
         let data: BTreeMap<_, _> = data.iter().map(|(k, v)| ((*k).to_owned(), SecretValue::new(v.to_vec()))).collect();
-        Credentials::select(data, &BTreeMap::new(), ABOUT.keys, methods, &Setting::from_spec("Secret orders-db")).unwrap()
+        Credentials::select(data, &BTreeMap::new(), ABOUT.keys, methods, &Setting::from_spec("Secret orders-db"))
+            .unwrap()
     }
 
     fn prepare(settings: &Settings, data: &[(&str, &[u8])], permissions: &[Permission]) -> Result<Prepared, Refusal> {
@@ -289,7 +290,8 @@ mod tests {
     #[test]
     fn a_password_is_needed_unless_there_is_a_client_certificate() {
         let made = rcgen::generate_simple_self_signed(["reader".to_owned()]).unwrap();
-        let identity = Identity::from_pem(made.cert.pem().as_bytes(), made.signing_key.serialize_pem().as_bytes()).unwrap();
+        let identity =
+            Identity::from_pem(made.cert.pem().as_bytes(), made.signing_key.serialize_pem().as_bytes()).unwrap();
         let tls = Tls { mode: Mode::VerifyFull, identity: Some(identity), ..Tls::default() };
         let [method] = &settings(serde_json::json!({})).methods(&tls)[..] else { panic!("one method") };
         assert_eq!((&method.required[..], &method.optional[..]), (&[USERNAME][..], &[PASSWORD][..]));

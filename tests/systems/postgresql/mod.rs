@@ -90,11 +90,13 @@ impl Case {
     /// One look, as the operator takes it.
     async fn probe(&self) -> Report {
         let secret = Setting::from_spec("Secret orders-db");
-        let data = self.secret.iter().map(|(key, value)| ((*key).to_owned(), SecretValue::new(value.clone().into_bytes())));
+        let data =
+            self.secret.iter().map(|(key, value)| ((*key).to_owned(), SecretValue::new(value.clone().into_bytes())));
         let keys = ConnectionType::PostgreSQL.about().keys;
         let methods = self.settings.methods(&self.tls);
-        let credentials = Credentials::select(data.collect(), &std::collections::BTreeMap::new(), keys, &methods, &secret)
-            .expect("the Secret of the case is complete");
+        let credentials =
+            Credentials::select(data.collect(), &std::collections::BTreeMap::new(), keys, &methods, &secret)
+                .expect("the Secret of the case is complete");
         let prepared = self
             .settings
             .prepare(Given {
@@ -105,8 +107,7 @@ impl Case {
                 permissions: self.permissions.clone(),
             })
             .expect("the case makes sense");
-        let report =
-            climb(WORLD.network("shop"), self.limit, async move |net| prepared.probe.run(&net).await).await;
+        let report = climb(WORLD.network("shop"), self.limit, async move |net| prepared.probe.run(&net).await).await;
         let shown = format!("{report:?} {:?}", report.failure().map(|(_, failure)| failure.message()));
         for (key, value) in &self.secret {
             assert!(*key == "username" || !shown.contains(value.as_str()), "{key} shows in {shown}");

@@ -61,11 +61,15 @@ async fn a_certificate_of_an_unknown_ca_is_untrusted() {
 
 #[tokio::test]
 async fn each_missing_permission_is_listed_and_no_other() {
-    let message =
-        Case::of("reader").on("public", "orders", &[List, Read, Write]).ends(Stage::Access, Reason::PermissionDenied).await;
+    let message = Case::of("reader")
+        .on("public", "orders", &[List, Read, Write])
+        .ends(Stage::Access, Reason::PermissionDenied)
+        .await;
     assert!(message.starts_with("not permitted on table public.orders (Write):"), "{message}");
-    let message =
-        Case::of("nobody").on("public", "orders", &[List, Read, Write]).ends(Stage::Access, Reason::PermissionDenied).await;
+    let message = Case::of("nobody")
+        .on("public", "orders", &[List, Read, Write])
+        .ends(Stage::Access, Reason::PermissionDenied)
+        .await;
     assert!(message.starts_with("not permitted on table public.orders (Read, Write):"), "{message}");
 }
 
@@ -188,8 +192,11 @@ async fn a_client_certificate_that_is_missing_or_not_the_users_is_asked_for() {
     let case = Case::of("certuser");
     case.ends(Stage::Authenticate, Reason::ClientCertificateRequired).await;
     let somebodys = server().identity_of("somebody");
-    let message =
-        case.clone().tls(|tls| tls.identity = Some(somebodys)).ends(Stage::Authenticate, Reason::ClientCertificateRequired).await;
+    let message = case
+        .clone()
+        .tls(|tls| tls.identity = Some(somebodys))
+        .ends(Stage::Authenticate, Reason::ClientCertificateRequired)
+        .await;
     assert!(message.contains("common name"), "{message}");
     let made = rcgen::generate_simple_self_signed(["certuser".to_owned()]).unwrap();
     let unknown = Identity::from_pem(made.cert.pem().as_bytes(), made.signing_key.serialize_pem().as_bytes()).unwrap();
@@ -211,7 +218,8 @@ async fn a_readable_password_goes_to_a_verified_server_only() {
     for user in ["clearuser", "md5user"] {
         let case = Case::of(user).on("public", "orders", &[Read]);
         for mode in [Mode::Disable, Mode::Require] {
-            let message = case.clone().tls(|tls| tls.mode = mode).ends(Stage::Authenticate, Reason::EncryptionRequired).await;
+            let message =
+                case.clone().tls(|tls| tls.mode = mode).ends(Stage::Authenticate, Reason::EncryptionRequired).await;
             assert!(message.contains("VerifyFull"), "{message}");
         }
         // A password that came, right or wrong, leaves a line: authenticated, authorized or failed.
@@ -245,8 +253,10 @@ async fn a_user_who_is_not_let_in_from_here_is_told_from_a_wrong_password() {
 #[tokio::test]
 async fn a_user_who_is_let_in_with_tls_only_is_told_to_switch_it_on() {
     Case::of("tlsonly").passes().await;
-    let message =
-        Case::of("tlsonly").tls(|tls| tls.mode = Mode::Disable).ends(Stage::Authenticate, Reason::EncryptionRequired).await;
+    let message = Case::of("tlsonly")
+        .tls(|tls| tls.mode = Mode::Disable)
+        .ends(Stage::Authenticate, Reason::EncryptionRequired)
+        .await;
     // The server says the same to a user whom it would not let in with TLS either.
     assert!(message.contains("VerifyFull") && message.contains("network"), "{message}");
 }
@@ -268,10 +278,9 @@ async fn a_database_that_allows_no_connections_is_unavailable() {
 
 #[tokio::test]
 async fn one_look_is_one_login_and_no_connection_outlives_it() {
-    for (role, change, passes) in [
-        ("once_right", None, true),
-        ("once_wrong", Some(("password", "hunter2-wrong")), false),
-    ] {
+    for (role, change, passes) in
+        [("once_right", None, true), ("once_wrong", Some(("password", "hunter2-wrong")), false)]
+    {
         role_of_its_own(role).await;
         let case = change.into_iter().fold(Case::of(role), |case, (key, value)| case.secret(key, value));
         let report = case.on("public", "orders", &[List]).probe().await;
@@ -281,7 +290,11 @@ async fn one_look_is_one_login_and_no_connection_outlives_it() {
         Case::of(role).passes().await;
         assert_eq!(server().logins(role), 2);
         until(|| server().log(role).iter().any(|line| line.contains("disconnection"))).await;
-        server().execute(&format!("DO $$ BEGIN ASSERT NOT EXISTS (SELECT FROM pg_stat_activity WHERE usename = '{role}'); END $$")).await;
+        server()
+            .execute(&format!(
+                "DO $$ BEGIN ASSERT NOT EXISTS (SELECT FROM pg_stat_activity WHERE usename = '{role}'); END $$"
+            ))
+            .await;
     }
 }
 
@@ -296,7 +309,9 @@ async fn a_look_says_who_it_is_and_changes_no_setting() {
 /// Makes a role that one test only uses, so that what the log says about it is about that test.
 async fn role_of_its_own(role: &str) {
     server()
-        .execute(&format!("CREATE ROLE {role} LOGIN PASSWORD '{role}-secret'; GRANT CONNECT ON DATABASE orders TO {role}"))
+        .execute(&format!(
+            "CREATE ROLE {role} LOGIN PASSWORD '{role}-secret'; GRANT CONNECT ON DATABASE orders TO {role}"
+        ))
         .await;
 }
 

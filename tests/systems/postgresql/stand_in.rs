@@ -92,7 +92,9 @@ async fn a_peer_without_tls_does_not_offer_it() {
 
 #[tokio::test]
 async fn a_peer_that_speaks_something_else_is_no_server_of_this_kind() {
-    for noise in ["HTTP/1.1 400 Bad Request\r\n\r\n", "SSH-2.0-OpenSSH_9\r\n", "\0\0\0\0\0\0", "E", "R\0\0\0\x04", "Rabbit"] {
+    for noise in
+        ["HTTP/1.1 400 Bad Request\r\n\r\n", "SSH-2.0-OpenSSH_9\r\n", "\0\0\0\0\0\0", "E", "R\0\0\0\x04", "Rabbit"]
+    {
         let peer = Peer::that(async |mut stream| {
             send(&mut stream, &[noise.as_bytes()]).await;
             stream.shutdown().await.unwrap();
@@ -247,9 +249,14 @@ async fn a_readable_password_is_not_sent_to_a_peer_that_is_not_verified() {
 #[tokio::test]
 async fn a_way_to_log_in_that_is_not_known_is_called_so() {
     // Kerberos V5, SCM, GSSAPI, SSPI, one that does not exist yet, and SASL with OAuth.
-    for request in [&authentication(2, b""), &authentication(6, b""), &authentication(7, b""), &authentication(9, b""),
-        &authentication(99, b""), &scram("OAUTHBEARER")]
-    {
+    for request in [
+        &authentication(2, b""),
+        &authentication(6, b""),
+        &authentication(7, b""),
+        &authentication(9, b""),
+        &authentication(99, b""),
+        &scram("OAUTHBEARER"),
+    ] {
         let peer = answering(&[request]).await;
         plain(&peer).ends(Stage::Authenticate, Reason::AuthenticationMethodNotSupported).await;
     }
