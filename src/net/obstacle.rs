@@ -28,20 +28,53 @@ pub(super) fn of_obstacle(obstacle: Obstacle) -> Failure {
     }
 }
 
-/// The failure of a connection that could not be made.
-pub(super) fn of_connect(error: &io::Error) -> Failure {
-    use io::ErrorKind as Kind;
-    match error.kind() {
-        Kind::ConnectionRefused => Failure::new(FailureClass::ConnectionRefused),
-        Kind::TimedOut => Failure::new(FailureClass::TimedOut),
-        Kind::PermissionDenied => {
-            Failure::new(FailureClass::NetworkUnreachable).word("the operator's node forbids the connection")
+/// Why an address could not be connected to; of several addresses the first in this order is reported, since it tells most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Miss {
+    /// Something is there, and nothing listens at the port.
+    Refused,
+    /// The connection was ended while it was made.
+    Closed,
+    /// Nobody answered.
+    TimedOut,
+    /// The operator's own node does not let the connection out.
+    NotPermitted,
+    /// There is no way to the address.
+    Unreachable,
+    /// The namespace has used up its new targets.
+    TooManyTargets,
+    /// The process or its node has no file descriptor left.
+    NoDescriptor,
+}
+
+impl Miss {
+    /// The miss that a failed connect stands for.
+    pub(super) fn of(error: &io::Error) -> Self {
+        use io::ErrorKind as Kind;
+        match error.kind() {
+            Kind::ConnectionRefused => Self::Refused,
+            Kind::TimedOut => Self::TimedOut,
+            Kind::PermissionDenied => Self::NotPermitted,
+            kind if is_closed(kind) => Self::Closed,
+            _ if matches!(error.raw_os_error(), Some(ENFILE | EMFILE)) => Self::NoDescriptor,
+            // No route, no network, no address of our own in that family: all the same to who reads it.
+            _ => Self::Unreachable,
         }
-        kind if is_closed(kind) => Failure::new(FailureClass::ConnectionClosed),
-        _ if matches!(error.raw_os_error(), Some(ENFILE | EMFILE)) => {
-            Failure::new(FailureClass::Internal).word("no file descriptor is left")
+    }
+
+    /// The failure it is reported as.
+    pub(super) fn failure(self) -> Failure {
+        match self {
+            Self::Refused => Failure::new(FailureClass::ConnectionRefused),
+            Self::Closed => of_obstacle(Obstacle::Closed),
+            Self::TimedOut => Failure::new(FailureClass::TimedOut),
+            Self::NotPermitted => {
+                Failure::new(FailureClass::NetworkUnreachable).word("the operator's node forbids the connection")
+            }
+            Self::Unreachable => Failure::new(FailureClass::NetworkUnreachable),
+            Self::TooManyTargets => Failure::new(FailureClass::TooManyTargets),
+            Self::NoDescriptor => Failure::new(FailureClass::Internal).word("no file descriptor is left"),
         }
-        _ => Failure::new(FailureClass::NetworkUnreachable),
     }
 }
 
@@ -78,7 +111,7 @@ fn of_io(error: &io::Error) -> Option<Failure> {
     use io::ErrorKind as Kind;
     match error.kind() {
         Kind::ConnectionRefused | Kind::HostUnreachable | Kind::NetworkUnreachable | Kind::TimedOut => {
-            Some(of_connect(error))
+            Some(Miss::of(error).failure())
         }
         kind if is_closed(kind) => Some(of_obstacle(Obstacle::Closed)),
         _ => None,

@@ -19,7 +19,7 @@ use crate::{
 };
 
 use super::{
-    Subject,
+    Subject, Tempo,
     roster::{Change, Due, Ended, Look, Opinion, Roster, RunId, Start},
 };
 
@@ -79,6 +79,12 @@ impl Engine {
         if before != Some(after) {
             self.shared.witness.verdict(kind, before, Some(after));
         }
+        self.shared.changed.notify_one();
+    }
+
+    /// Notices that a connection is probed at another pace.
+    pub fn retune(&self, uid: &str, tempo: Tempo) {
+        self.roster().retune(uid, tempo, now());
         self.shared.changed.notify_one();
     }
 

@@ -180,6 +180,18 @@ impl<P: Clone> Roster<P> {
         (before, after)
     }
 
+    /// Notices that a connection is probed at another pace; its verdict stays.
+    pub fn retune(&mut self, uid: &str, tempo: Tempo, now: Instant) {
+        let Some((uid, entry)) = self.entries.remove_entry(uid) else { return };
+        if entry.look.tempo == tempo {
+            self.entries.insert(uid, entry);
+            return;
+        }
+        let look = Look { tempo, ..entry.look.clone() };
+        self.same_target(entry, look, now);
+        self.set_alarm(&uid);
+    }
+
     /// Someone asked for a probe now.
     pub fn request(&mut self, uid: &str, now: Instant) {
         let Some(entry) = self.entries.get_mut(uid) else { return };
