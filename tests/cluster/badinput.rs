@@ -13,7 +13,7 @@ use crate::{
         operator::Operator,
         proxy::Mode,
     },
-    stage::{FLAGS, Stage, alone, in_namespace, manifest},
+    stage::{FLAGS, OWN, Stage, alone, in_namespace, manifest},
 };
 
 /// What every Secret of these tests holds somewhere, and nothing else may show.
@@ -243,6 +243,7 @@ fn a_connection_that_cannot_be_decoded_blinds_nobody() {
         for name in ["strange", "bent"] {
             let told = namespace.becomes(name, "Ready", "False", "InvalidConfiguration").await;
             told.must_be("Stalled", "True", "InvalidConfiguration");
+            namespace.event(name, "Warning InvalidConfiguration").await;
         }
         plane.define().await.unwrap();
         namespace.delete("Connection", "strange").await;
@@ -274,6 +275,31 @@ fn an_address_that_is_not_allowed_is_never_dialled() {
             refused.must_be("Stalled", "True", "AddressNotAllowed");
         }
         unharmed(stage, &namespace, before).await;
+    });
+}
+
+#[test]
+fn the_most_talkative_log_holds_no_byte_of_a_secret() {
+    in_namespace(async |stage, namespace| {
+        let account = stage.own_account(&namespace).await;
+        let operator = stage.own_operator_as(&account, &namespace, &["--log-level", "trace"]).await;
+        let own = json!({"metadata": {"labels": {OWN: ""}}});
+        namespace.ready("orders-db", stage.postgresql.address, own.clone()).await;
+        namespace.secret("bad", &[("username", "reader"), ("password", CANARY)]).await;
+        let mut rejected = manifest("bad", stage.postgresql.address, own);
+        rejected["spec"]["credentials"]["secretRef"]["name"] = "bad".into();
+        namespace.create(rejected).await;
+        namespace.becomes("bad", "Ready", "False", "AuthenticationFailed").await;
+        namespace.merge("Secret", "bad", json!({"data": {"password": "//4AY2FuYXJ5LTdmZTFjMGZmZWU="}})).await;
+        namespace.becomes("bad", "Ready", "False", "CredentialsMalformed").await;
+        let log = operator.log();
+        let config = std::fs::read_to_string(&account.kubeconfig).unwrap();
+        let token = config.split(r#""token":""#).nth(1).and_then(|rest| rest.split('"').next()).unwrap();
+        for secret in [CANARY, "Y2FuYXJ5LTdmZTFjMGZmZWU", "63616e6172792d37666531633066666565", "reader-secret", token]
+        {
+            let at = log.find(secret).map(|at| log.get(at.saturating_sub(300)..at));
+            assert_eq!(at, None, "a secret shows");
+        }
     });
 }
 
