@@ -5,9 +5,11 @@
 
 pub mod api;
 pub mod app;
+
 pub mod cli;
 pub mod connections;
 pub mod controller;
+
 pub mod failure;
 pub mod kubernetes;
 pub mod leadership;
@@ -17,3 +19,4 @@ pub mod probing;
 pub mod reconcile;
 pub mod secret;
 pub mod usage;
+pub mod watching;

@@ -159,6 +159,15 @@ impl Authority {
     }
 
     pub(super) fn issue(&self, name: &str, purpose: ExtendedKeyUsagePurpose, validity: Validity) -> Issued {
+        self.sign(&KeyPair::generate().unwrap(), name, purpose, validity)
+    }
+
+    /// A client's certificate for a key that was made elsewhere.
+    pub(super) fn issue_for(&self, key: &KeyPair, name: &str) -> Issued {
+        self.sign(key, name, ExtendedKeyUsagePurpose::ClientAuth, Validity::Now)
+    }
+
+    fn sign(&self, key: &KeyPair, name: &str, purpose: ExtendedKeyUsagePurpose, validity: Validity) -> Issued {
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         params.extended_key_usages = vec![purpose];
         (params.not_before, params.not_after) = match validity {
@@ -166,8 +175,7 @@ impl Authority {
             Validity::Past => (date_time_ymd(2000, 1, 1), date_time_ymd(2001, 1, 1)),
             Validity::Future => (date_time_ymd(2120, 1, 1), date_time_ymd(2121, 1, 1)),
         };
-        let key = KeyPair::generate().unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap().pem();
+        let certificate = params.signed_by(key, &self.issuer).unwrap().pem();
         Issued { certificate, key: key.serialize_pem() }
     }
 

@@ -11,7 +11,10 @@ use crate::{
     },
     connections::Permission,
     failure::{Failure, Finding, MESSAGE_LIMIT, Outlook, Proof, Reason, Report, Stage, Status, shorten},
-    usage::users::{self, Users},
+    usage::{
+        extract::Kind,
+        users::{self, Users},
+    },
 };
 
 use super::plan::Hold;
@@ -249,7 +252,7 @@ fn in_use(users: &Users) -> Statement {
     if users.unknown.is_empty() {
         return say(ConditionType::InUse, Status::False, Reason::NotReferenced, "nothing in the namespace uses it");
     }
-    let kinds: Vec<&str> = users.unknown.iter().map(crate::usage::extract::Kind::name).collect();
+    let kinds: Vec<&str> = users.unknown.iter().map(Kind::name).collect();
     let message = format!("these kinds could not be listed: {}", kinds.join(", "));
     say(ConditionType::InUse, Status::Unknown, Reason::UsageUnknown, &message)
 }
@@ -260,7 +263,7 @@ fn terminating(held: &Held<'_>) -> Statement {
             (Reason::InUse, format!("held while used by {}: {}", users::summary(users), Reason::InUse.hint()))
         }
         Held::By(Hold::Blind(kinds)) => {
-            let kinds = kinds.join(", ");
+            let kinds = kinds.iter().map(Kind::name).collect::<Vec<_>>().join(", ");
             let hint = Reason::UsageUnknown.hint();
             (Reason::UsageUnknown, format!("held while these kinds cannot be listed: {kinds}: {hint}"))
         }

@@ -137,8 +137,8 @@ fn credentials(
 }
 
 fn present<'a>(
-    readings: &'a BTreeMap<Object<'_>, Reading>,
-    object: Object<'_>,
+    readings: &'a BTreeMap<Object<'a>, Reading>,
+    object: Object<'a>,
 ) -> Result<(&'a Content, Setting), Failure> {
     let about = shown(object);
     let fail = |class| Failure::new(class).about(about.clone());

@@ -14,7 +14,7 @@ pub mod seen;
 pub mod standing;
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeSet, HashSet},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -31,10 +31,11 @@ use kube::{
 
 use crate::{
     api::{Connection, ConnectionStatus, ConditionType},
-    connections::Refusal,
+    connections::{ConnectionType, Refusal},
+    failure::Reason,
     probing::{engine::Engine, verdict::Verdict},
     usage::{
-        SharedIndex,
+        ConnectionRef, SharedIndex,
         extract::Kind,
         index::KindState,
         live,
@@ -78,6 +79,12 @@ impl Error {
     }
 }
 
+/// Who is told what the Ready conditions say: metrics.
+pub trait Witness: Send + Sync + 'static {
+    /// A Ready condition said `before`, and says `after` now; `None` where there is no such object.
+    fn shown(&self, kind: ConnectionType, before: Option<Reason>, after: Option<Reason>);
+}
+
 /// What every pass shares.
 pub struct Context {
     /// Talks to the API server.
@@ -92,6 +99,8 @@ pub struct Context {
     pub recorder: Recorder,
     /// How changes of Secrets are noticed.
     pub secrets: SecretAccess,
+    /// Is told what the Ready conditions say.
+    pub witness: Arc<dyn Witness>,
     standings: Mutex<Standings>,
 }
 
@@ -104,8 +113,9 @@ impl Context {
         cluster: Arc<Cluster>,
         recorder: Recorder,
         secrets: SecretAccess,
+        witness: Arc<dyn Witness>,
     ) -> Self {
-        Self { client, engine, index, cluster, recorder, secrets, standings: Mutex::default() }
+        Self { client, engine, index, cluster, recorder, secrets, witness, standings: Mutex::default() }
     }
 
     /// What is kept between passes. Never hold it across an await.
@@ -114,10 +124,30 @@ impl Context {
     }
 
     /// Forgets an object that is gone.
-    pub fn forget(&self, seen: &Seen) {
-        let subject = seen.subject();
-        self.engine.remove(&subject.uid);
-        self.standings().forget(&subject.uid);
+    pub fn forget(&self, uid: &str) {
+        self.engine.remove(uid);
+        let standing = self.standings().forget(uid);
+        if let Some((kind, before)) = standing.and_then(|standing| standing.shown) {
+            self.witness.shown(kind, Some(before), None);
+        }
+    }
+
+    /// Forgets who uses a Connection and what it names: no object has its name any more.
+    pub fn forget_name(&self, connection: &ConnectionRef) {
+        self.index.with(|index| index.forget(connection));
+        self.standings().name(connection, BTreeSet::new());
+    }
+
+    fn show(&self, seen: &Seen, status: &ConnectionStatus) {
+        let Ok(spec) = &seen.spec else { return };
+        let ready = status.conditions.iter().find(|c| c.type_ == ConditionType::Ready.as_str());
+        let reason = ready.and_then(|ready| Reason::ALL.into_iter().find(|reason| reason.as_str() == ready.reason));
+        let Some(reason) = reason else { return };
+        let shown = (spec.type_, reason);
+        let before = self.standings().of(&seen.subject().uid).shown.replace(shown);
+        if before != Some(shown) {
+            self.witness.shown(spec.type_, before.map(|(_, reason)| reason), Some(reason));
+        }
     }
 }
 
@@ -197,7 +227,7 @@ async fn pass(mut seen: Seen, context: &Context) -> Result<Action, Error> {
         let surroundings = context.cluster.around(seen.namespace());
         match plan::plan(&seen, surroundings, &indexed, live.as_ref()) {
             Plan::Leave => {
-                context.forget(&seen);
+                context.forget(&seen.subject().uid);
                 return Ok(Action::await_change());
             }
             Plan::Adopt => {
@@ -217,8 +247,11 @@ async fn pass(mut seen: Seen, context: &Context) -> Result<Action, Error> {
 
 /// Asks the API server, and not a watch, who uses the Connection now.
 async fn ask_live(seen: &Seen, context: &Context) -> Users {
-    let wanted = live::Wanted { connection: seen.reference(), secrets: seen.used_secrets.clone() };
-    live::users_now(&context.client, seen.namespace(), std::slice::from_ref(&wanted)).await.pop().unwrap_or_default()
+    let claim = live::Claim { name: seen.name().to_owned(), secrets: seen.used_secrets.clone() };
+    let kinds = Kind::BUILT_IN;
+    let mut found = live::users_now(&context.client, &kinds, seen.namespace(), &[claim]).await;
+    // One claim, one answer; without it nothing is known.
+    found.users.pop().unwrap_or_else(|| Users::new(Vec::new(), kinds.to_vec()))
 }
 
 async fn let_go(seen: Seen, release: Release, context: &Context) -> Result<Action, Error> {
@@ -234,7 +267,7 @@ async fn let_go(seen: Seen, release: Release, context: &Context) -> Result<Actio
     match apply::release(&seen, at, &context.client).await {
         Ok(_) => {
             tracing::info!(namespace = seen.namespace(), name = seen.name(), ?release, "released");
-            context.forget(&seen);
+            context.forget(&seen.subject().uid);
             // After the object: a note about something that did not happen would be a lie.
             apply::publish(&seen, events, &context.recorder).await;
             Ok(Action::await_change())
@@ -325,6 +358,7 @@ async fn explain_with(
         held,
     };
     let status = conclude::conclude(&facts, Timestamp::now());
+    context.show(&seen, &status);
     if !quiet && status != seen.stored {
         let rotation = rotation(&seen, &status, ready.map(|ready| ready.values), proven, context);
         let events = events::of_change(&seen.stored, &status, rotation);
@@ -350,7 +384,7 @@ fn what_to_say<'a>(
 ) -> Used<'a> {
     let namespace = seen.namespace();
     let syncing = |index: &mut crate::usage::index::Index| {
-        Kind::ALL.iter().any(|kind| index.state(kind, namespace) == KindState::Syncing)
+        Kind::BUILT_IN.iter().any(|kind| index.state(kind, namespace) == KindState::Syncing)
     };
     if users.list.is_empty() && context.index.with(syncing) {
         return Used::AsStored;

@@ -1,6 +1,9 @@
 //! What one pass does: hold, release, adopt or explain. Pure: it reads what was observed and decides.
 
-use crate::usage::users::{User, Users};
+use crate::usage::{
+    extract::Kind,
+    users::{User, Users},
+};
 
 use super::seen::Seen;
 
@@ -27,7 +30,7 @@ pub enum Hold {
     /// These use it, sorted.
     InUse(Vec<User>),
     /// These kinds could not be looked at.
-    Blind(Vec<&'static str>),
+    Blind(Vec<Kind>),
 }
 
 /// Why it is let go.
@@ -77,7 +80,7 @@ pub fn plan(seen: &Seen, surroundings: Surroundings, indexed: &Users, live: Opti
     let owners = seen.owners();
     let holding = |users: &Users| users.holding(&owners).into_iter().cloned().collect::<Vec<User>>();
     // The watches may lag, so only a yes of theirs counts.
-    let (None, known) | (Some(known), _) = (live, indexed);
+    let known = live.unwrap_or(indexed);
     let users = holding(known);
     if !users.is_empty() {
         return Plan::Hold(Hold::InUse(users));
@@ -86,5 +89,5 @@ pub fn plan(seen: &Seen, surroundings: Surroundings, indexed: &Users, live: Opti
     if live.unknown.is_empty() || surroundings.namespace == Fate::Goes {
         return Plan::Release(Release::Free);
     }
-    Plan::Hold(Hold::Blind(live.unknown.iter().map(crate::usage::extract::Kind::name).collect()))
+    Plan::Hold(Hold::Blind(live.unknown.clone()))
 }

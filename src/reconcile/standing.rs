@@ -11,7 +11,8 @@ use std::{
 
 use crate::{
     api::{ConnectionStatus, Object},
-    connections::Refusal,
+    connections::{ConnectionType, Refusal},
+    failure::Reason,
     secret::Digest,
     usage::ConnectionRef,
 };
@@ -85,6 +86,8 @@ pub struct Standing {
     pub usage_written: Option<Instant>,
     /// The values that last authenticated.
     pub authenticated: Option<Digest>,
+    /// What the Ready condition was last concluded to say.
+    pub shown: Option<(ConnectionType, Reason)>,
     /// Consecutive passes that failed.
     pub errors: u32,
 }
@@ -148,14 +151,9 @@ impl Standings {
         self.known.entry(Arc::clone(uid)).or_default()
     }
 
-    /// Forgets an object.
-    pub fn forget(&mut self, uid: &str) {
-        self.known.remove(uid);
-    }
-
-    /// Every object that is kept.
-    pub fn uids(&self) -> Vec<Arc<str>> {
-        self.known.keys().cloned().collect()
+    /// Forgets an object, and returns what was kept about it.
+    pub fn forget(&mut self, uid: &str) -> Option<Standing> {
+        self.known.remove(uid)
     }
 
     /// Says which sources a Connection names from now on; `[]` when it is gone.
@@ -193,14 +191,9 @@ impl Standings {
         named.connections.iter().cloned().collect()
     }
 
-    /// The named sources of a kind that are not among `listed`: a complete listing has ended without them.
-    pub fn unlisted(&self, kind: SourceKind, listed: &BTreeSet<SourceKey>) -> Vec<SourceKey> {
-        self.sources.keys().filter(|key| key.kind == kind && !listed.contains(*key)).cloned().collect()
-    }
-
-    /// Whether someone names the source.
-    pub fn is_named(&self, key: &SourceKey) -> bool {
-        self.sources.contains_key(key)
+    /// The sources of a kind that someone names.
+    pub fn named(&self, kind: SourceKind) -> impl Iterator<Item = SourceKey> {
+        self.sources.keys().filter(move |key| key.kind == kind).cloned()
     }
 
     /// Whether a watch has said that something else is stored now than what was read.
@@ -239,7 +232,7 @@ mod tests {
         let mut standings = Standings::default();
         standings.name(&connection("a"), [key("one")].into());
         standings.name(&connection("a"), [key("two")].into());
-        assert!(!standings.is_named(&key("one")) && standings.is_named(&key("two")));
+        assert!(standings.named(SourceKind::Secret).eq([key("two")]));
         standings.name(&connection("a"), BTreeSet::new());
         assert!(standings.sources.is_empty() && standings.named_by.is_empty());
     }
@@ -259,10 +252,11 @@ mod tests {
     }
 
     #[test]
-    fn a_listing_without_a_named_secret_says_that_it_is_gone() {
+    fn secrets_and_config_maps_of_one_name_are_told_apart() {
         let mut standings = Standings::default();
-        standings.name(&connection("a"), [key("one"), key("two")].into());
-        assert_eq!(standings.unlisted(SourceKind::Secret, &[key("one")].into()), [key("two")]);
-        assert_eq!(standings.unlisted(SourceKind::ConfigMap, &BTreeSet::new()), []);
+        standings.name(&connection("a"), [key("one")].into());
+        let map = SourceKey::of(Object::ConfigMap("one"), "shop");
+        assert_eq!(standings.heard(&map, Version::At(5)), []);
+        assert_eq!(standings.named(SourceKind::ConfigMap).count(), 0);
     }
 }

@@ -7,8 +7,12 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub mod extract;
+#[cfg(test)]
+mod fake;
 pub mod index;
+pub mod live;
 pub mod users;
+pub mod watch;
 
 pub use extract::{Kind, Reference};
 pub use index::{Index, KindState, Scope};
