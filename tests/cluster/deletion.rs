@@ -14,7 +14,7 @@ use crate::{
         proxy::Mode,
     },
     stage::{FLAGS, OWN, alone, in_namespace, manifest},
-    workload::{RESOURCES, idle, using, with_secret, workload},
+    workload::{RESOURCES, idle, owned, using, with_secret, workload},
 };
 
 #[test]
@@ -149,9 +149,9 @@ fn a_namespace_that_ends_is_not_wedged_when_the_operators_rights_go_first() {
 fn foreground_deletion_of_an_owner_that_uses_it_ends() {
     in_namespace(async |stage, namespace| {
         let owner = namespace.create(workload("Deployment", "api", with_secret("orders-db"))).await;
-        let owned = crate::workload::owned(manifest("orders-db", stage.postgresql.address, seldom()), &owner);
+        let connection = owned(manifest("orders-db", stage.postgresql.address, seldom()), &owner);
         namespace.login("orders-db", "reader").await;
-        namespace.create(owned).await;
+        namespace.create(connection).await;
         namespace.becomes("orders-db", "InUse", "True", "Referenced").await;
         namespace.delete_foreground("Deployment", "api").await;
         namespace.gone("orders-db").await;
@@ -167,9 +167,9 @@ fn foreground_deletion_of_an_owner_waits_for_other_users() {
     in_namespace(async |stage, namespace| {
         let owner = namespace.create(workload("Deployment", "api", with_secret("orders-db"))).await;
         namespace.create(workload("Deployment", "web", with_secret("orders-db"))).await;
-        let owned = crate::workload::owned(manifest("orders-db", stage.postgresql.address, seldom()), &owner);
+        let connection = owned(manifest("orders-db", stage.postgresql.address, seldom()), &owner);
         namespace.login("orders-db", "reader").await;
-        namespace.create(owned).await;
+        namespace.create(connection).await;
         namespace.until("orders-db", "used by two", |c| c.status("/usage/count") == 2).await;
         namespace.delete_foreground("Deployment", "api").await;
         let held = namespace.becomes("orders-db", "Terminating", "True", "InUse").await;
@@ -269,10 +269,15 @@ fn a_user_that_comes_while_it_is_let_go_is_never_overlooked() {
             };
             if eventually(DEADLINE, "held or gone", end).await.is_none() {
                 let own = namespace.requests(&stage.operator.user).await;
-                let looked = own.iter().rfind(|r| r.verb == "list" && r.resource == "deployments").expect("a live look");
+                let looked =
+                    own.iter().rfind(|r| r.verb == "list" && r.resource == "deployments").expect("a live look");
                 let ours = namespace.requests("admin").await;
                 let created = ours.iter().rfind(|r| r.verb == "create" && r.resource == "deployments").unwrap();
-                assert!(created.answered >= looked.received, "let go although {name} was there: {}", lines(&own).join(", "));
+                assert!(
+                    created.answered >= looked.received,
+                    "let go although {name} was there: {}",
+                    lines(&own).join(", ")
+                );
             }
             namespace.delete("Deployment", &name).await;
             namespace.gone(&name).await;

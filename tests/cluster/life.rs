@@ -3,7 +3,10 @@
 use serde_json::{Value, json};
 
 use crate::{
-    harness::{audit::lines, namespace::Namespace},
+    harness::{
+        audit::{Request, lines},
+        namespace::Namespace,
+    },
     stage::{OWN, in_namespace, manifest},
 };
 
@@ -99,7 +102,7 @@ fn a_change_of_the_target_costs_at_most_one_read_and_one_write() {
         changed.must_be("Ready", "True", "Succeeded");
         assert_eq!(before.condition("Ready").unwrap().since, changed.condition("Ready").unwrap().since);
         let requests = namespace.requests_after(&stage.operator.user, position).await;
-        let (writes, reads): (Vec<_>, Vec<_>) = requests.into_iter().partition(|request| request.writes());
+        let (writes, reads): (Vec<_>, Vec<_>) = requests.into_iter().partition(Request::writes);
         assert_eq!(lines(&writes), [CREATION[2]]);
         assert!(reads.len() <= 1, "{reads:?}");
     });

@@ -48,7 +48,9 @@ fn sigterm_ends_it_within_two_seconds_even_while_probes_hang() {
 fn it_waits_for_its_definitions_and_says_so() {
     alone(async |stage, plane| {
         // Whatever a test before this one left.
-        plane.kubectl(&["delete", "crd", "connections.connectivity.dev", "--ignore-not-found", "--timeout=40s"]).unwrap();
+        plane
+            .kubectl(&["delete", "crd", "connections.connectivity.dev", "--ignore-not-found", "--timeout=40s"])
+            .unwrap();
         let account = plane.install("connection-operator", &[]).await.unwrap();
         let operator = Operator::launch(&account, &FLAGS).await;
         eventually(DEADLINE, "the log names the definition", async || {
@@ -72,8 +74,16 @@ fn it_waits_for_its_definitions_and_says_so() {
 fn of_two_replicas_one_acts_and_the_other_takes_over() {
     in_namespace(async |stage, namespace| {
         let account = stage.own_account(&namespace).await;
-        let flags =
-            ["--egress-allow", "127.0.0.0/8", "--leader-elect", "true", "--namespaces", &namespace.name, "--selector", OWN];
+        let flags = [
+            "--egress-allow",
+            "127.0.0.0/8",
+            "--leader-elect",
+            "true",
+            "--namespaces",
+            &namespace.name,
+            "--selector",
+            OWN,
+        ];
         let first = Operator::start(&account, &flags).await;
         let proxy = stage.proxy().await;
         let own = json!({"metadata": {"labels": {OWN: ""}}});

@@ -1,4 +1,4 @@
-//! Secrets and ConfigMaps that change are noticed, and probed at once where the values in use changed.
+//! A Secret or ConfigMap that changes is noticed, and probed at once where values in use changed.
 //!
 //! The interval is an hour in all of these: nothing here is found by the next regular probe.
 
@@ -19,7 +19,8 @@ fn new_credentials_are_probed_at_once_and_verified() {
         let position = stage.plane.audit.position();
         namespace.login("orders-db", "writer").await;
         let new = version(&namespace, "orders-db").await;
-        let after = namespace.until("orders-db", "verified", |c| c.status("/credentials/verifiedVersion") == &new).await;
+        let after =
+            namespace.until("orders-db", "verified", |c| c.status("/credentials/verifiedVersion") == &new).await;
         after.must_be("Ready", "True", "Succeeded");
         assert_eq!(after.status("/credentials/observedVersion"), &new);
         assert_eq!(before.condition("Ready").unwrap().since, after.condition("Ready").unwrap().since);
@@ -116,9 +117,7 @@ fn another_authority_in_a_secret_is_noticed() {
 #[test]
 fn another_authority_in_a_config_map_is_noticed() {
     in_namespace(async |stage, namespace| {
-        let map = |bundle: &str| {
-            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "authority"}, "data": {"ca.crt": bundle}})
-        };
+        let map = |bundle: &str| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "authority"}, "data": {"ca.crt": bundle}});
         namespace.create(map(&stage.postgresql.authority)).await;
         verified_by(stage, &namespace, json!({"configMapRef": {"name": "authority", "key": "ca.crt"}})).await;
         namespace.merge("ConfigMap", "authority", map(&stage.postgresql.other_authority)).await;

@@ -88,6 +88,7 @@ impl Stage {
 }
 
 /// A Connection to `orders` at `address` without TLS, by Secret `orders-db`, probed every five seconds; `changes` are merged in.
+#[expect(clippy::needless_pass_by_value, reason = "the changes are written at the call")]
 pub fn manifest(name: &str, address: SocketAddr, changes: Value) -> Value {
     let mut object = json!({
         "apiVersion": "connectivity.dev/v1alpha1",

@@ -47,7 +47,8 @@ fn every_counted_kind_is_seen_by_its_annotation() {
 fn an_annotation_of_the_pod_template_counts_and_may_name_several() {
     in_namespace(async |stage, namespace| {
         let mut deployment = workload("Deployment", "api", idle());
-        deployment["spec"]["template"]["metadata"]["annotations"] = json!({"connectivity.dev/uses": "orders-db, events"});
+        deployment["spec"]["template"]["metadata"]["annotations"] =
+            json!({"connectivity.dev/uses": "orders-db, events"});
         let mut job = workload("CronJob", "report", idle());
         job["spec"]["jobTemplate"]["spec"]["template"]["metadata"]["annotations"] =
             json!({"connectivity.dev/uses": "events"});
@@ -66,7 +67,8 @@ fn an_annotation_of_the_pod_template_counts_and_may_name_several() {
 fn every_way_to_take_a_secret_counts() {
     in_namespace(async |stage, namespace| {
         let main = json!({"name": "main", "image": "example.com/main"});
-        let key = json!([{"name": "A", "valueFrom": {"secretKeyRef": {"name": "orders-db", "key": "a", "optional": true}}}]);
+        let key =
+            json!([{"name": "A", "valueFrom": {"secretKeyRef": {"name": "orders-db", "key": "a", "optional": true}}}]);
         let all = json!([{"secretRef": {"name": "orders-db", "optional": true}}]);
         let container = |member: &str, value: &Value| {
             let mut container = main.clone();
@@ -146,7 +148,8 @@ fn an_object_is_left_out_while_its_owner_counts_for_the_same_connection() {
 fn what_is_finished_does_not_count() {
     in_namespace(async |stage, namespace| {
         let (begin, end) = ("2026-01-01T00:00:00Z", "2026-01-01T00:01:00Z");
-        let condition = |kind: &str| json!({"type": kind, "status": "True", "lastTransitionTime": end, "reason": "Test"});
+        let condition =
+            |kind: &str| json!({"type": kind, "status": "True", "lastTransitionTime": end, "reason": "Test"});
         let complete = json!({
             "startTime": begin, "completionTime": end, "succeeded": 1, "uncountedTerminatedPods": {},
             "conditions": [condition("SuccessCriteriaMet"), condition("Complete")],

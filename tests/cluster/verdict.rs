@@ -6,12 +6,12 @@ use serde_json::{Value, json};
 
 use crate::{
     harness::{
-        audit::lines,
-        namespace::Namespace,
+        audit::{Position, Request, lines},
+        namespace::{Connection, Namespace},
         operator::Operator,
         proxy::{Mode, Proxy},
     },
-    stage::{OWN, Stage, in_namespace, manifest},
+    stage::{OWN, in_namespace, manifest},
 };
 
 #[test]
@@ -200,7 +200,7 @@ fn siblings_take_a_rejection_without_dialling() {
         let wish = json!({"metadata": {"annotations": {"connectivity.dev/requested-at": "2026-01-01T00:00:00Z"}}});
         namespace.merge("Connection", "two", wish).await;
         proxy.comes(1, 1).await;
-        let handled = |c: &crate::harness::namespace::Connection| c.status("/lastHandledReconcileAt") == "2026-01-01T00:00:00Z";
+        let handled = |c: &Connection| c.status("/lastHandledReconcileAt") == "2026-01-01T00:00:00Z";
         namespace.until("two", "handled", handled).await.must_be("Ready", "False", "AuthenticationFailed");
     });
 }
@@ -225,11 +225,12 @@ fn probes_of_one_connection_start_at_least_five_seconds_apart() {
         let proxy = stage.proxy().await;
         namespace.ready("orders-db", proxy.address, json!({"spec": {"probe": {"interval": "1h"}}})).await;
         for number in 0..5 {
-            let wish = json!({"metadata": {"annotations": {"connectivity.dev/requested-at": format!("request-{number}")}}});
+            let wish =
+                json!({"metadata": {"annotations": {"connectivity.dev/requested-at": format!("request-{number}")}}});
             namespace.merge("Connection", "orders-db", wish).await;
         }
         proxy.comes(1, 1).await;
-        let last = |c: &crate::harness::namespace::Connection| c.status("/lastHandledReconcileAt") == "request-4";
+        let last = |c: &Connection| c.status("/lastHandledReconcileAt") == "request-4";
         namespace.until("orders-db", "handled", last).await.must_be("Ready", "True", "Succeeded");
         let wish = json!({"metadata": {"annotations": {"reconcile.fluxcd.io/requestedAt": "request-5"}}});
         namespace.merge("Connection", "orders-db", wish).await;
@@ -311,11 +312,7 @@ fn by_secret(name: &str, own: bool) -> Value {
 }
 
 /// What an operator wrote in a namespace after a position of the audit log.
-async fn writes(
-    namespace: &Namespace<'_>,
-    operator: &Operator,
-    position: crate::harness::audit::Position,
-) -> Vec<String> {
+async fn writes(namespace: &Namespace<'_>, operator: &Operator, position: Position) -> Vec<String> {
     let requests = namespace.requests_after(&operator.user, position).await;
-    lines(&requests.into_iter().filter(|request| request.writes()).collect::<Vec<_>>())
+    lines(&requests.into_iter().filter(Request::writes).collect::<Vec<_>>())
 }

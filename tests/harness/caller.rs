@@ -63,12 +63,12 @@ impl Caller {
     }
 
     /// Patches an object.
-    pub async fn patch(&self, path: &str, kind: PatchKind, patch: &Value) -> Answer {
+    pub async fn patch(&self, path: &str, kind: PatchKind, change: &Value) -> Answer {
         let content_type = match kind {
             PatchKind::Merge => "application/merge-patch+json",
             PatchKind::Json => "application/json-patch+json",
         };
-        self.call(Method::PATCH, path, content_type, Some(patch)).await
+        self.call(Method::PATCH, path, content_type, Some(change)).await
     }
 
     /// Deletes an object; `options` are `DeleteOptions`.
@@ -80,11 +80,11 @@ impl Caller {
         let bytes = body.map(|body| serde_json::to_vec(body).expect("JSON")).unwrap_or_default();
         let request = Request::builder().method(method).uri(path).header("Content-Type", content_type);
         let request = request.body(Body::from(bytes)).expect("a request");
-        let answer = self.client.send(request).await.unwrap_or_else(|error| panic!("{path}: {error}"));
-        let code = answer.status().as_u16();
-        let warnings = answer.headers().get_all("Warning").iter();
+        let response = self.client.send(request).await.unwrap_or_else(|error| panic!("{path}: {error}"));
+        let code = response.status().as_u16();
+        let warnings = response.headers().get_all("Warning").iter();
         let warnings = warnings.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()).collect();
-        let bytes = answer.into_body().collect().await.unwrap_or_else(|error| panic!("{path}: {error}")).to_bytes();
+        let bytes = response.into_body().collect().await.unwrap_or_else(|error| panic!("{path}: {error}")).to_bytes();
         let body = serde_json::from_slice(&bytes)
             .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned()));
         Answer { code, warnings, body }

@@ -142,9 +142,9 @@ impl ControlPlane {
 pub fn render(release: &str, values: &[&str]) -> Result<String, String> {
     let mut command = Command::new(script::required("CONNECTION_OPERATOR_TEST_HELM")?);
     command.args(["template", release]).arg(chart()).args(["--namespace", INSTALLED_IN, "--skip-crds"]);
-    values.iter().for_each(|value| {
+    for value in values {
         command.args(["--set", value]);
-    });
+    }
     let manifests = script::run(&mut command)?;
     let kept = manifests.split("\n---").filter(|manifest| !manifest.lines().any(|line| line == "kind: Deployment"));
     Ok(kept.collect::<Vec<_>>().join("\n---"))

@@ -26,7 +26,7 @@ use super::{
 };
 
 /// How long the operator may take to become ready; a machine that runs many tests at once is slow.
-const STARTING: Duration = Duration::from_secs(60);
+const STARTING: Duration = Duration::from_mins(1);
 
 /// A running operator.
 pub struct Operator {
@@ -44,10 +44,6 @@ pub enum Signal {
     Term,
     /// End now.
     Kill,
-    /// Stand still.
-    Stop,
-    /// Go on.
-    Continue,
 }
 
 impl Operator {
@@ -124,16 +120,6 @@ impl Operator {
         body
     }
 
-    /// The sum of all samples whose name starts with `name` and whose labels hold all of `labels`.
-    pub async fn metric(&self, name: &str, labels: &[&str]) -> f64 {
-        let matches = |line: &&str| {
-            let own = line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
-            own && labels.iter().all(|label| line.contains(label))
-        };
-        let text = self.metrics().await;
-        text.lines().filter(matches).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
-    }
-
     /// What it has logged so far.
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
@@ -150,8 +136,6 @@ impl Operator {
         let name = match signal {
             Signal::Term => "-TERM",
             Signal::Kill => "-KILL",
-            Signal::Stop => "-STOP",
-            Signal::Continue => "-CONT",
         };
         let id = self.process.lock().expect("no panic while it was held").id().to_string();
         script::run(Command::new("kill").args([name, &id])).expect("our own child");
