@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use futures::{StreamExt as _, stream};
+use futures::{StreamExt as _, future::BoxFuture, stream};
 use kube::{Api, Client, api::ListParams};
 use tokio::time::timeout;
 
@@ -67,7 +67,11 @@ pub struct LiveUsers {
 /// Reads every object of `kinds` in `namespace`, and says who uses the connections of `claims`.
 pub async fn users_now(client: &Client, kinds: &[Kind], namespace: &str, claims: &[Claim]) -> LiveUsers {
     let wanted: &BTreeSet<Target> = &claims.iter().flat_map(Claim::targets).collect();
-    let listings = kinds.iter().map(|kind| async move { (kind, list(client, kind, namespace, wanted).await) });
+    // Boxed one by one: a closure that borrows would not be general enough for a spawned task.
+    let mut listings: Vec<BoxFuture<'_, _>> = Vec::with_capacity(kinds.len());
+    for kind in kinds {
+        listings.push(Box::pin(async move { (kind, list(client, kind, namespace, wanted).await) }));
+    }
     let listings: Vec<_> = stream::iter(listings).buffered(AT_ONCE).collect().await;
 
     let mut index = Index::new(kinds.iter().cloned());
