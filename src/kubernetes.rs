@@ -137,9 +137,8 @@ enum Outcome {
 /// whoever sent it decides anew after a fresh look, which is better than a blind repeat. Reads are repeated after any.
 fn pause(limits: &Limits, call: Call, tried: u32, outcome: Outcome) -> Option<Duration> {
     let (harmless, asked) = match (call, outcome) {
-        (Call::Watch, _) => (false, None),
+        (Call::Watch, _) | (Call::Write, Outcome::Broken) => (false, None),
         (Call::Read | Call::Write, Outcome::NotSent) | (Call::Read, Outcome::Broken) => (true, None),
-        (Call::Write, Outcome::Broken) => (false, None),
         (Call::Read, Outcome::Answered(status, asked)) => {
             (matches!(status.as_u16(), 429 | 500 | 502 | 503 | 504), asked)
         }

@@ -24,7 +24,7 @@ pub const ATTEMPT: Duration = Duration::from_secs(3);
 pub const RETRY: Duration = Duration::from_millis(500);
 
 /// Longest time that a Lease can ask others to wait, so that a slip of someone's editor is survived.
-const LONGEST_LEASE: Duration = Duration::from_secs(60);
+const LONGEST_LEASE: Duration = Duration::from_mins(1);
 
 /// What a Lease says at one version.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,27 +58,36 @@ pub enum Step {
 #[derive(Debug)]
 pub struct Candidate {
     identity: String,
+    /// The newest sighting.
     seen: Seen,
+    sight: Sight,
     /// When the newest successful renewal began; `None`: it does not lead.
     renewed: Option<Instant>,
     pause: Option<Instant>,
 }
 
-/// What is known of the Lease.
+/// What was seen of the Lease.
 #[derive(Debug)]
 enum Seen {
-    /// Nothing that can be relied on.
-    Nothing,
-    /// It does not exist.
+    /// It did not exist.
     Absent,
-    /// It says so, and has since then, as far as this process saw.
+    /// It said so, and had since then, as far as this process saw.
     Present(Term, Instant),
+}
+
+/// Whether the newest sighting can be relied on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sight {
+    Current,
+    /// It must be looked at again. Should it be found unchanged, the time it was first seen so still counts: a watch that
+    /// breaks again and again must not keep a dead leader in office.
+    Lost,
 }
 
 impl Candidate {
     /// A process that has seen nothing yet. `identity` must be its own: no other process may ever have it.
     pub const fn new(identity: String) -> Self {
-        Self { identity, seen: Seen::Nothing, renewed: None, pause: None }
+        Self { identity, seen: Seen::Absent, sight: Sight::Lost, renewed: None, pause: None }
     }
 
     /// The process's name in the Lease.
@@ -91,11 +100,11 @@ impl Candidate {
         self.renewed.map(|renewed| renewed + FENCE)
     }
 
-    /// The version of the Lease that it is known at.
+    /// The version that the Lease is at, as far as is known.
     pub fn version(&self) -> Option<&str> {
-        match &self.seen {
-            Seen::Present(term, _) => Some(&term.version),
-            Seen::Nothing | Seen::Absent => None,
+        match (self.sight, &self.seen) {
+            (Sight::Current, Seen::Present(term, _)) => Some(&term.version),
+            (Sight::Lost, _) | (Sight::Current, Seen::Absent) => None,
         }
     }
 
@@ -103,11 +112,11 @@ impl Candidate {
     pub fn next(&self, now: Instant) -> Step {
         let pause = self.pause.filter(|pause| now < *pause);
         let Some(renewed) = self.renewed else {
-            return match (pause, &self.seen) {
-                (Some(pause), _) => Step::Wait(pause),
-                (None, Seen::Nothing) => Step::Look,
-                (None, Seen::Absent) => Step::Create,
-                (None, Seen::Present(term, since)) => match &term.holder {
+            return match (pause, self.sight, &self.seen) {
+                (Some(pause), _, _) => Step::Wait(pause),
+                (None, Sight::Lost, _) => Step::Look,
+                (None, Sight::Current, Seen::Absent) => Step::Create,
+                (None, Sight::Current, Seen::Present(term, since)) => match &term.holder {
                     None => Step::Take,
                     // Ours from before a fence, and nobody took it.
                     Some(holder) if *holder == self.identity => Step::Take,
@@ -119,25 +128,26 @@ impl Candidate {
             };
         };
         let fence = renewed + FENCE;
-        let lost = match &self.seen {
-            Seen::Nothing => false,
-            Seen::Absent => true,
-            Seen::Present(term, _) => term.holder.as_deref() != Some(&self.identity),
+        let lost = match (self.sight, &self.seen) {
+            (Sight::Lost, _) => false,
+            (Sight::Current, Seen::Absent) => true,
+            (Sight::Current, Seen::Present(term, _)) => term.holder.as_deref() != Some(&self.identity),
         };
         if lost || now >= fence {
             return Step::StepDown;
         }
-        match (pause, &self.seen) {
+        match (pause, self.sight) {
             (Some(pause), _) => Step::Wait(pause.min(fence)),
-            (None, Seen::Nothing) => Step::Look,
-            (None, _) if now >= renewed + RENEW => Step::Renew,
-            (None, _) => Step::Wait(renewed + RENEW),
+            (None, Sight::Lost) => Step::Look,
+            (None, Sight::Current) if now >= renewed + RENEW => Step::Renew,
+            (None, Sight::Current) => Step::Wait(renewed + RENEW),
         }
     }
 
     /// The Lease was seen; `None`: it does not exist.
     pub fn saw(&mut self, term: Option<Term>, now: Instant) {
         self.pause = None;
+        self.sight = Sight::Current;
         self.seen = match (term, &self.seen) {
             (None, _) => Seen::Absent,
             (Some(term), Seen::Present(known, since)) if known.version == term.version => Seen::Present(term, *since),
@@ -151,14 +161,14 @@ impl Candidate {
         self.renewed = Some(began);
     }
 
-    /// A write met another version than the one last seen, or the Lease was not to be found: what was seen is history.
-    pub fn conflicted(&mut self) {
-        self.seen = Seen::Nothing;
+    /// A write met another version than the one last seen, or the Lease was not to be found.
+    pub const fn conflicted(&mut self) {
+        self.sight = Sight::Lost;
     }
 
     /// A request failed, or its answer was not heard: it may have been carried out.
     pub fn failed(&mut self, now: Instant) {
-        self.seen = Seen::Nothing;
+        self.sight = Sight::Lost;
         self.pause = Some(now + RETRY);
     }
 
@@ -207,7 +217,7 @@ mod tests {
         let mut candidate = candidate();
         for version in 0..100 {
             candidate.saw(Some(term(Some("other"), &version.to_string())), now);
-            now += LEASE - INSTANTLY;
+            now += LEASE.saturating_sub(INSTANTLY);
             assert_eq!(candidate.next(now), Step::Wait(now + INSTANTLY));
         }
         assert_eq!(candidate.next(now + INSTANTLY), Step::Take);
@@ -220,6 +230,25 @@ mod tests {
         candidate.saw(Some(term(Some("other"), "1")), now);
         candidate.saw(Some(term(Some("other"), "1")), now + LEASE / 2);
         assert_eq!(candidate.next(now + LEASE), Step::Take);
+    }
+
+    #[test]
+    fn a_watch_that_breaks_again_and_again_keeps_no_dead_leader_in_office() {
+        let start = Instant::now();
+        let mut candidate = candidate();
+        let mut now = start;
+        while now < start + LEASE {
+            match candidate.next(now) {
+                Step::Look => {
+                    candidate.saw(Some(term(Some("other"), "1")), now);
+                    candidate.failed(now);
+                }
+                Step::Wait(until) => now = until,
+                other => panic!("{other:?}"),
+            }
+        }
+        candidate.saw(Some(term(Some("other"), "1")), now);
+        assert_eq!(candidate.next(now), Step::Take);
     }
 
     #[test]
@@ -346,9 +375,9 @@ mod tests {
                         stored = Some(written.clone());
                         // One in three answers is lost.
                         if dice(3) == 0 {
-                            candidate.failed(now)
+                            candidate.failed(now);
                         } else {
-                            candidate.wrote(written, began, now)
+                            candidate.wrote(written, began, now);
                         }
                         continue;
                     }
@@ -362,7 +391,7 @@ mod tests {
                         Step::StepDown => candidate.stepped_down(),
                         // A follower's watch: it sees some changes late, some at once.
                         Step::Wait(_) if candidate.fence().is_none() && dice(5) == 0 => {
-                            candidate.saw(stored.clone(), now)
+                            candidate.saw(stored.clone(), now);
                         }
                         Step::Wait(_) => {}
                     }

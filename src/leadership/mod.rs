@@ -49,8 +49,8 @@ pub fn lease_name(namespaces: &[String], selector: Option<&str>) -> String {
     namespaces.dedup();
     let listed = namespaces.join(",");
     let digest = Digest::of([listed.as_bytes(), selector.unwrap_or_default().as_bytes()]);
-    let suffix: String = digest.bytes().iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-    format!("{LEASE_NAME}-{suffix}")
+    let [a, b, c, d, ..] = digest.bytes();
+    format!("{LEASE_NAME}-{a:02x}{b:02x}{c:02x}{d:02x}")
 }
 
 /// Which Lease a process competes for, and as whom.
@@ -73,6 +73,13 @@ impl Fence {
     /// A fence that is never closed: there are no other replicas.
     pub const fn open() -> Self {
         Self(None)
+    }
+
+    /// A fence that closes then, unless it is told otherwise.
+    #[cfg(test)]
+    pub(crate) fn closing_at(end: Instant) -> (watch::Sender<Option<Instant>>, Self) {
+        let (sender, receiver) = watch::channel(Some(end));
+        (sender, Self(Some(receiver)))
     }
 
     /// Whether a write may begin.
@@ -219,18 +226,17 @@ impl Campaign {
             self.changes = None;
             return sleep_until(until).await;
         };
-        let mut changes = match self.changes.take() {
-            Some(changes) => changes,
-            None => {
-                let parameters = WatchParams::default().fields(&format!("metadata.name={}", self.name));
-                match timeout_at(until, self.api.watch(&parameters, version)).await {
-                    Ok(Ok(changes)) => {
-                        self.trouble = Trouble::None;
-                        Box::pin(changes)
-                    }
-                    Ok(Err(error)) => return self.request_failed(&error.to_string()),
-                    Err(_) => return,
+        let mut changes = if let Some(changes) = self.changes.take() {
+            changes
+        } else {
+            let parameters = WatchParams::default().fields(&format!("metadata.name={}", self.name));
+            match timeout_at(until, self.api.watch(&parameters, version)).await {
+                Ok(Ok(changes)) => {
+                    self.trouble = Trouble::None;
+                    Box::pin(changes)
                 }
+                Ok(Err(error)) => return self.request_failed(&error.to_string()),
+                Err(_) => return,
             }
         };
         match timeout_at(until, changes.next()).await {
@@ -295,7 +301,7 @@ impl Campaign {
             match self.api.replace(&self.name, &PostParams::default(), &given_back(lease.clone())).await {
                 // A renewal whose answer was not heard, or someone's edit: look, and try again.
                 Err(kube::Error::Api(status)) if status.code == 409 => {
-                    self.lease = self.api.get_opt(&self.name).await?
+                    self.lease = self.api.get_opt(&self.name).await?;
                 }
                 Err(error) => return Err(error),
                 Ok(_) => {
@@ -593,7 +599,7 @@ mod tests {
             let server = ApiServer::default();
             let (first, second) = (process(&server, "first"), process(&server, "second"));
             first.leads().await;
-            sleep(RENEW * 2 + Duration::from_millis(500)).await;
+            sleep(RENEW * 2 + RENEW / 4).await;
             first.network.send(mode).unwrap();
             let began = Instant::now();
             assert!(first.follows().await <= FENCE);
@@ -662,6 +668,13 @@ mod tests {
         assert!(!second.may_write());
         first.leadership.release().await;
         assert!(second.leads().await < Duration::from_secs(1));
+        let third = process(&server, "third");
+        third.network.send(Network::Unwatched).unwrap();
+        sleep(LEASE * 2).await;
+        second.network.send(Network::Silent).unwrap();
+        let began = Instant::now();
+        third.leads().await;
+        assert!(began.elapsed() <= Duration::from_secs(10), "{:?}", began.elapsed());
     }
 
     #[tokio::test(start_paused = true)]

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 /// A loop that has not turned for this long is stuck: twelve of the beats that [`BEAT`] asks for, and longer than any
 /// single call may take.
-pub const STUCK_AFTER: Duration = Duration::from_secs(60);
+pub const STUCK_AFTER: Duration = Duration::from_mins(1);
 
 /// How often a loop with nothing to do beats.
 pub const BEAT: Duration = Duration::from_secs(5);

@@ -14,6 +14,7 @@ use super::{
     ConnectionRef,
     extract::{Kind, Object, Reference, Target, reference},
     index::{Index, KindState, Scope},
+    served::{Served, served},
     users::Users,
 };
 
@@ -120,8 +121,14 @@ async fn list(
         let parameters = ListParams { limit: Some(PAGE), continue_token: next.take(), ..ListParams::default() };
         let page = match timeout(DEADLINE, api.list(&parameters)).await {
             Ok(Ok(page)) => page,
-            Ok(Err(kube::Error::Api(status))) if status.is_forbidden() => return Err(Unlisted::Forbidden),
-            Ok(Err(kube::Error::Api(status))) if status.is_not_found() => return Err(Unlisted::Missing),
+            // By the code: `Status::is_forbidden` and its like do not look at it where the body was no `Status`.
+            Ok(Err(kube::Error::Api(status))) if status.code == 403 => return Err(Unlisted::Forbidden),
+            Ok(Err(kube::Error::Api(status))) if status.code == 404 => {
+                return Err(match served(client, kind).await {
+                    Served::Nowhere => Unlisted::Missing,
+                    Served::Somewhere | Served::Unknown => Unlisted::Failed,
+                });
+            }
             Ok(Err(kube::Error::Api(status))) if status.code == 410 && restarts < RESTARTS => {
                 restarts += 1;
                 references.clear();
@@ -226,7 +233,12 @@ mod tests {
         let (client, _) = fake::client(|asked, _| match asked.path.rsplit('/').next().unwrap() {
             "pods" => page(vec![pod("p", "s")], ""),
             "jobs" => Answer::Refused(403, "Forbidden"),
-            "cronjobs" => Answer::Refused(404, "NotFound"),
+            "cronjobs" | "statefulsets" => Answer::Refused(404, "NotFound"),
+            "apis" => Answer::Json(
+                json!({"groups": [{"name": "apps", "versions": [{"groupVersion": "apps/v2", "version": "v2"}]}]}),
+            ),
+            "v2" => Answer::Json(json!({"groupVersion": "apps/v2", "resources": [
+                {"name": "n", "singularName": "", "namespaced": true, "kind": "StatefulSet", "verbs": []}]})),
             "daemonsets" => Answer::Refused(500, "InternalError"),
             "deployments" => Answer::Silence,
             "replicasets" => Answer::Json(json!({"metadata": {}, "items": [{"metadata": {"name": 1}}]})),
@@ -242,10 +254,14 @@ mod tests {
                 (Kind::Deployment, Unlisted::Failed),
                 (Kind::Job, Unlisted::Forbidden),
                 (Kind::ReplicaSet, Unlisted::Failed),
+                (Kind::StatefulSet, Unlisted::Failed),
             ]
         );
         for users in &found.users {
-            assert_eq!(users.unknown, [Kind::DaemonSet, Kind::Deployment, Kind::Job, Kind::ReplicaSet]);
+            assert_eq!(
+                users.unknown,
+                [Kind::DaemonSet, Kind::Deployment, Kind::Job, Kind::ReplicaSet, Kind::StatefulSet]
+            );
         }
         assert_eq!(names(&found.users[0].list), ["p"]);
         assert_eq!(started.elapsed().as_secs(), DEADLINE.as_secs());

@@ -1,7 +1,7 @@
 //! Feeds the index: one watch for each counted kind and scope, each with its own pace of trying again, so that a kind that
 //! may not be listed delays no other.
 //!
-//! What is done about an error is decided by [`remedy`], which is pure. Nothing here reads the index.
+//! What is done about an error is decided in `recovery`. Nothing here reads the index.
 
 use std::{
     hash::{BuildHasher as _, RandomState},
@@ -14,8 +14,7 @@ use std::{
 use futures::StreamExt as _;
 use kube::{
     Api, Client, Resource as _,
-    core::Status,
-    runtime::watcher::{self, Config, Event, watcher},
+    runtime::watcher::{Config, Event, watcher},
 };
 use tokio::{
     sync::{mpsc::UnboundedSender, watch},
@@ -30,6 +29,8 @@ use super::{
     ConnectionRef, SharedIndex,
     extract::{Kind, Object, reference},
     index::{KindState, Scope},
+    recovery::{Listing, Pace, Phase, Remedy, remedy},
+    served::{Served, served},
 };
 
 /// Longest wait for the answer to a request to begin. The API server answers a watch at once, before its first event.
@@ -37,15 +38,6 @@ const ANSWER: Duration = Duration::from_secs(10);
 
 /// Longest wait for the next object of a listing. A page of 500 objects takes a fraction of it.
 const LISTING: Duration = Duration::from_secs(30);
-
-/// The first pause after a failure, doubled by each one that follows.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-
-/// The longest pause: a right that is granted takes effect within it.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-
-/// A watch that ran this long is well again; the next pause is the first.
-const WELL: Duration = Duration::from_secs(10);
 
 /// Told of every change of what is known about a kind, for metrics.
 pub trait Witness: Send + Sync + 'static {
@@ -80,13 +72,9 @@ impl Watches {
         let mut tasks = JoinSet::new();
         for (kind, scope) in kinds.iter().flat_map(|kind| scopes.iter().map(move |scope| (kind, scope))) {
             let sight = Sight::new(kind, scope, feed, &sender);
-            let api = match scope {
-                Scope::Cluster => Api::all_with(client.clone(), &kind.api_resource()),
-                Scope::Namespace(name) => Api::namespaced_with(client.clone(), name, &kind.api_resource()),
-            };
-            let stop = stop.clone();
+            let (client, stop) = (client.clone(), stop.clone());
             tasks.spawn(async move {
-                stop.run_until_cancelled(keep_watching(&api, sight)).await;
+                stop.run_until_cancelled(keep_watching(&client, sight)).await;
             });
         }
         Self { tasks, unsettled }
@@ -116,79 +104,28 @@ impl Watches {
 #[error("a watch on possible users of connections panicked")]
 pub struct WatchPanicked;
 
-/// What is done about an error.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Remedy {
-    /// Go on from the last event seen.
-    Resume,
-    /// List everything again.
-    StartOver,
-    /// List everything again, at once and in pages: the server knows no streaming lists.
-    StartOverInPages,
-    /// Say so, and list everything again.
-    Refused(KindState),
-}
-
-/// How a listing is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Listing {
-    /// As the beginning of the watch (Kubernetes 1.32, 1.34 and later). kube's watcher has no fall-back of its own.
-    Streamed,
-    /// In pages, before the watch.
-    Paged,
-}
-
-/// Where a watch is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    /// The listing has not ended.
-    Listing,
-    /// Changes are followed.
-    Following,
-}
-
-/// What is done about `error` in `phase`. kube's watcher goes on after every error as if it had lost nothing; where
-/// something may be lost it is thrown away here and a new one lists again.
-fn remedy(error: &watcher::Error, phase: Phase, listing: Listing) -> Remedy {
-    use kube::Error::{Api, SerdeError};
-    use watcher::Error::{InitialListFailed, NoResourceVersion, WatchError, WatchFailed, WatchStartFailed};
-    let status: Option<&Status> = match error {
-        InitialListFailed(Api(status))
-        | WatchStartFailed(Api(status))
-        | WatchFailed(Api(status))
-        | WatchError(status) => Some(status),
-        _ => None,
-    };
-    match (status, phase) {
-        (Some(status), _) if status.is_forbidden() => Remedy::Refused(KindState::Forbidden),
-        (Some(status), _) if status.is_not_found() => Remedy::Refused(KindState::Missing),
-        (Some(status), Phase::Listing) if status.code == 422 && listing == Listing::Streamed => {
-            Remedy::StartOverInPages
-        }
-        // kube's watcher never recovers from a 410 in answer to the request: it asks with the same version again.
-        (Some(status), Phase::Following) if status.code == 410 => Remedy::StartOver,
-        // An object that could not be decoded was skipped.
-        (None, Phase::Following) if matches!(error, WatchFailed(SerdeError(_)) | NoResourceVersion) => {
-            Remedy::StartOver
-        }
-        (Some(_) | None, Phase::Following) => Remedy::Resume,
-        (Some(_) | None, Phase::Listing) => Remedy::StartOver,
-    }
-}
-
 /// Watches for ever.
-async fn keep_watching(api: &Api<Object>, mut sight: Sight) {
+async fn keep_watching(client: &Client, mut sight: Sight) {
+    let resource = sight.kind.api_resource();
+    let api = match &sight.scope {
+        Scope::Cluster => Api::all_with(client.clone(), &resource),
+        Scope::Namespace(name) => Api::namespaced_with(client.clone(), name, &resource),
+    };
     let mut listing = Listing::Streamed;
     let mut pace = Pace::default();
     sight.report(KindState::Syncing);
     loop {
-        match follow(api, listing, &mut sight, &mut pace).await {
+        match follow(&api, listing, &mut sight, &mut pace).await {
             Remedy::StartOverInPages => {
                 info!(kind = %sight.kind, "the server has no streaming lists, listing in pages");
                 listing = Listing::Paged;
                 continue;
             }
-            Remedy::Refused(state) => sight.report(state),
+            Remedy::Forbidden => sight.report(KindState::Forbidden),
+            Remedy::AskDiscovery => match served(client, &sight.kind).await {
+                Served::Nowhere => sight.report(KindState::Missing),
+                Served::Somewhere | Served::Unknown => {}
+            },
             Remedy::Resume | Remedy::StartOver => {}
         }
         sleep(pace.pause(Instant::now(), random())).await;
@@ -236,7 +173,7 @@ async fn follow(api: &Api<Object>, listing: Listing, sight: &mut Sight, pace: &m
                     debug!(kind = %sight.kind, %error, "a watch was interrupted, resuming");
                     sleep(pace.pause(Instant::now(), random())).await;
                 }
-                remedy @ (Remedy::StartOver | Remedy::StartOverInPages | Remedy::Refused(_)) => {
+                remedy @ (Remedy::StartOver | Remedy::StartOverInPages | Remedy::Forbidden | Remedy::AskDiscovery) => {
                     debug!(kind = %sight.kind, %error, ?remedy, "a watch ended");
                     return remedy;
                 }
@@ -310,39 +247,6 @@ impl Sight {
             // Nobody listens any more: the process is stopping.
             let _ = self.feed.wake.send(connection);
         }
-    }
-}
-
-/// When one watch tries again.
-#[derive(Debug, Default)]
-struct Pace {
-    failures: u32,
-    /// Since when it has been running, if it is.
-    running: Option<Instant>,
-    /// When the last pause was begun.
-    paused: Option<Instant>,
-}
-
-impl Pace {
-    /// Something arrived at `now`.
-    fn runs(&mut self, now: Instant) {
-        self.running.get_or_insert(now);
-    }
-
-    /// How long to wait after a failure at `now`: doubling, and shortened by up to a half, by as much as `random` says, so
-    /// that the watches of all kinds and replicas do not come back together.
-    fn pause(&mut self, now: Instant, random: u64) -> Duration {
-        let ran_well = self.running.take().is_some_and(|since| now - since >= WELL);
-        // A watch that was resumed may be well for hours without an event.
-        let long_ago = self.paused.is_some_and(|last| now - last >= 3 * LONGEST_PAUSE);
-        if ran_well || long_ago {
-            self.failures = 0;
-        }
-        let whole = FIRST_PAUSE.saturating_mul(1 << self.failures.min(10)).min(LONGEST_PAUSE);
-        self.failures = self.failures.saturating_add(1);
-        self.paused = Some(now);
-        let thousandths = u32::try_from(random % 501).unwrap_or(0);
-        whole - whole * thousandths / 1000
     }
 }
 
@@ -515,10 +419,21 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_kind_that_is_not_served_is_missing_and_not_unknown() {
-        let world = World::pods(|_, _| Answer::Refused(404, "NotFound"));
+        let discovery = |answer: &Answer| {
+            let answer = answer.clone();
+            World::pods(move |asked, _| match asked.path.as_str() {
+                "/api" => Answer::Json(json!({"versions": ["v1"], "serverAddressByClientCIDRs": []})),
+                "/api/v1" => answer.clone(),
+                _ => Answer::Refused(404, "NotFound"),
+            })
+        };
+        let world = discovery(&Answer::Json(json!({"groupVersion": "v1", "resources": []})));
         world.watches.settled().await;
         assert!(world.unknown().is_empty());
         assert_eq!(world.index.with(|index| index.state(&Kind::Pod, "shop")), KindState::Missing);
+        let world = discovery(&Answer::Refused(503, "ServiceUnavailable"));
+        assert!(timeout(Duration::from_secs(600), world.watches.settled()).await.is_err());
+        assert_eq!(world.unknown(), [Kind::Pod], "a 404 alone proves nothing");
     }
 
     #[tokio::test(start_paused = true)]
@@ -571,6 +486,18 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_watch_whose_answer_never_begins_is_asked_for_again() {
+        let mut world = World::pods(|asked, before| match (asked.is_streamed_listing(), before) {
+            (true, _) => Answer::Events(listing(&["p"])),
+            (false, 1) => Answer::Silence,
+            (false, _) => Answer::EventsAndSilence(vec![event("DELETED", &pod("p", "s"))]),
+        });
+        world.until_users_are(&["p"]).await;
+        world.until_users_are(&[]).await;
+        assert_eq!(world.asked(Asked::is_streamed_listing), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_listing_with_an_object_that_cannot_be_read_is_not_complete() {
         let world = World::pods(|_, _| {
             let odd = event("ADDED", &json!({"metadata": {"name": "p"}, "spec": 7}));
@@ -598,27 +525,5 @@ mod tests {
         assert!(timeout(Duration::from_secs(60), world.watches.join()).await.is_err());
         world.stop.cancel();
         assert_eq!(timeout(Duration::from_millis(1), world.watches.join()).await.unwrap(), Ok(()));
-    }
-
-    #[test]
-    fn pauses_double_up_to_a_minute_and_begin_again_after_a_good_run() {
-        let start = Instant::now();
-        let mut pace = Pace::default();
-        let pauses: Vec<u64> = (0..8).map(|_| pace.pause(start, 0).as_secs()).collect();
-        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60]);
-        pace.runs(start);
-        assert_eq!(pace.pause(start + WELL / 2, 0), LONGEST_PAUSE, "too short a run to be well");
-        pace.runs(start + WELL);
-        assert_eq!(pace.pause(start + 2 * WELL, 0), FIRST_PAUSE);
-        assert_eq!(pace.pause(start + 2 * WELL, 0), 2 * FIRST_PAUSE);
-        assert_eq!(pace.pause(start + 2 * WELL + 3 * LONGEST_PAUSE, 0), FIRST_PAUSE, "nothing failed for long");
-    }
-
-    #[test]
-    fn a_pause_is_shortened_by_at_most_a_half() {
-        let now = Instant::now();
-        let pauses: Vec<Duration> = (0..2000).map(|random| Pace::default().pause(now, random)).collect();
-        assert_eq!(pauses.iter().max(), Some(&FIRST_PAUSE));
-        assert_eq!(pauses.iter().min(), Some(&(FIRST_PAUSE / 2)));
     }
 }

@@ -191,7 +191,7 @@ fn a_status_out_of_bounds_is_refused() {
             json_patch::merge(&mut condition, &over);
             condition
         };
-        let users = |count: usize| {
+        let used_by = |count: usize| {
             let user = |n| json!({"apiVersion": "v1", "kind": "Pod", "name": format!("p{n}"), "via": "Secret"});
             json!({"usage": {"count": count, "summary": "many", "users": (0..count).map(user).collect::<Vec<_>>()}})
         };
@@ -199,7 +199,7 @@ fn a_status_out_of_bounds_is_refused() {
             (json!({"conditions": [condition(json!({}))]}), ""),
             (json!({"conditions": [condition(json!({"message": "ü".repeat(512)}))]}), ""),
             (json!({"conditions": [condition(json!({"observedGeneration": null}))]}), ""),
-            (users(10), ""),
+            (used_by(10), ""),
             (json!({"conditions": [condition(json!({})), condition(json!({}))]}), "Duplicate value"),
             (json!({"conditions": [condition(json!({"status": "Maybe"}))]}), "Unsupported value: \"Maybe\""),
             (json!({"conditions": [condition(json!({"message": "x".repeat(513)}))]}), "Too long"),
@@ -209,7 +209,7 @@ fn a_status_out_of_bounds_is_refused() {
                 "lastTransitionTime: Required value",
             ),
             (json!({"connectionString": "x".repeat(257)}), "Too long"),
-            (users(11), "must have at most 10 items"),
+            (used_by(11), "must have at most 10 items"),
             (json!({"usage": {"count": -1}}), "greater than or equal to 0"),
         ] {
             let patch = json!([{"op": "replace", "path": "/status", "value": status}]);
@@ -226,14 +226,14 @@ fn the_type_cannot_be_changed_and_everything_else_can() {
     in_namespace(async |namespace| {
         // A copy of the definition with one more type, so that there is something to change it to.
         let mut copy = definition();
-        copy["metadata"]["name"] = json!("connections.copy.test");
+        copy["metadata"]["name"] = json!("copies.copy.test");
         copy["spec"]["group"] = json!("copy.test");
-        copy["spec"]["names"]["shortNames"] = json!([]);
+        copy["spec"]["names"] = json!({"plural": "copies", "singular": "copy", "kind": "Connection"});
         let words = copy.pointer_mut("/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/type/enum");
         words.and_then(Value::as_array_mut).unwrap().push(json!("Other"));
         let admin = &plane().await.admin;
         admin.create("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", &copy).await.object();
-        let path = format!("/apis/copy.test/v1alpha1/namespaces/{}/connections", namespace.name);
+        let path = format!("/apis/copy.test/v1alpha1/namespaces/{}/copies", namespace.name);
         let mut object = base();
         object["apiVersion"] = json!("copy.test/v1alpha1");
         eventually(DEADLINE, "the copy is served", async || {
@@ -379,7 +379,7 @@ async fn try_out(namespace: &Namespace<'_>, manifest: &Value) -> Answer {
 async fn apply(namespace: &Namespace<'_>, manifest: &Value) -> Result<String, String> {
     let plane = plane().await;
     let file = plane.directory.join(format!("{}.json", namespace.name));
-    std::fs::write(&file, manifest.to_string()).unwrap();
+    std::fs::write(&file, manifest.to_string()).expect("a file in the run's directory");
     plane.kubectl(&["apply", "--server-side", "-n", &namespace.name, "-f", &file.display().to_string()])
 }
 
@@ -391,6 +391,7 @@ async fn kubectl(namespace: &Namespace<'_>, arguments: &[&str]) -> String {
 
 /// The committed definition.
 fn definition() -> Value {
-    let text = std::fs::read_to_string(script::root().join("crds/connections.connectivity.dev.yaml")).unwrap();
-    serde_saphyr::from_str(&text).unwrap()
+    let text = std::fs::read_to_string(script::root().join("crds/connections.connectivity.dev.yaml"))
+        .expect("the definition is committed");
+    serde_saphyr::from_str(&text).expect("the definition is YAML")
 }

@@ -21,12 +21,16 @@ const UPDATE: &str = "UPDATE_GOLDEN=1 cargo test --test contract";
 fn the_definitions_are_those_of_the_code() {
     let expected: Vec<(String, String)> =
         api::crds().iter().map(|crd| (format!("crds/{}.yaml", crd.name_any()), print::yaml(crd).unwrap())).collect();
-    expected.iter().for_each(|(path, text)| same(path, text));
+    for (path, text) in &expected {
+        same(path, text);
+    }
     nothing_else("crds", expected.iter().map(|(path, _)| path));
     let chart = "charts/connection-operator/crds";
     if root().join("charts").exists() {
         let copies = expected.iter().map(|(path, text)| (path.replace("crds", chart), text)).collect::<Vec<_>>();
-        copies.iter().for_each(|(path, text)| same(path, text));
+        for (path, text) in &copies {
+            same(path, text);
+        }
         nothing_else(chart, copies.iter().map(|(path, _)| path));
     }
 }
@@ -63,7 +67,9 @@ fn every_type_has_its_examples_and_its_page() {
         expected.push((format!("examples/{file}-full.yaml"), about.full.to_owned()));
         expected.push((format!("docs/connections/{file}.md"), pages::connection(*kind)));
     }
-    expected.iter().for_each(|(path, text)| same(path, text));
+    for (path, text) in &expected {
+        same(path, text);
+    }
     nothing_else("docs/connections", expected.iter().map(|(path, _)| path));
 }
 

@@ -2,6 +2,8 @@
 //!
 //! `UPDATE_GOLDEN=1 cargo test --test contract` rewrites the committed files.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, and its helpers do too")]
+
 mod dependencies;
 mod golden;
 mod pages;

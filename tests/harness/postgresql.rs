@@ -11,6 +11,7 @@ use std::{
 };
 
 use connection_operator::net::tls::{Identity, Roots};
+use tokio_postgres::SimpleQueryMessage;
 
 /// A PostgreSQL with TLS on loopback.
 pub struct Server {
@@ -54,8 +55,8 @@ impl Server {
         Identity::from_pem(certificate.pem().as_bytes(), key.serialize_pem().as_bytes()).expect("a client certificate")
     }
 
-    /// Runs statements as the superuser.
-    pub async fn execute(&self, statements: &str) {
+    /// Runs statements as the superuser, and returns the first value of the last row that comes.
+    pub async fn execute(&self, statements: &str) -> Option<String> {
         let mut config = tokio_postgres::Config::new();
         config.host(self.address.ip().to_string()).port(self.address.port()).dbname("orders");
         config.user("postgres").password("postgres-secret").application_name("test");
@@ -63,11 +64,16 @@ impl Server {
         let (done, _) = tokio::join!(
             async {
                 let client = client;
-                client.batch_execute(statements).await
+                client.simple_query(statements).await
             },
             connection
         );
-        done.expect("the statements are right");
+        let rows = done.expect("the statements are right");
+        let value = |answer: &SimpleQueryMessage| match answer {
+            SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+            _ => None,
+        };
+        rows.iter().rev().find_map(value)
     }
 
     /// How many connections have told the server that they are `user`.

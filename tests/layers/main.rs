@@ -15,7 +15,7 @@ use connection_operator::connections::ConnectionType;
 use crate::source::{Source, contains};
 
 /// The modules, from the ground up. Each may use what stands before it; those of one row may not use each other.
-const LAYERS: [&[&str]; 9] = [
+const LAYERS: [&[&str]; 11] = [
     &["secret", "failure"],
     &["net"],
     &["connections"],
@@ -23,6 +23,8 @@ const LAYERS: [&[&str]; 9] = [
     &["usage", "probing"],
     &["reconcile"],
     &["controller", "observability"],
+    &["leadership"],
+    &["kubernetes"],
     &["app", "cli"],
     &["main", "bin"],
 ];

@@ -87,7 +87,7 @@ fn depth_at(code: &str, at: usize) -> usize {
 /// Whether `code` has `word` with no letter directly before or after it.
 pub fn contains(code: &str, word: &str) -> bool {
     let closed = |c: Option<char>| !c.is_some_and(|c| c.is_alphanumeric() || c == '_');
-    let letter = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric());
+    let letter = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
     code.match_indices(word).any(|(at, _)| {
         let before = !letter(word.chars().next()) || closed(code[..at].chars().next_back());
         let after = !letter(word.chars().next_back()) || closed(code[at + word.len()..].chars().next());
@@ -106,7 +106,7 @@ fn without_tests(code: &str) -> String {
     while let Some(at) = rest.find("#[cfg(test)]") {
         let body = rest[at..].find('{').map(|open| at + open);
         let Some(open) = body.filter(|open| contains(&rest[at..*open], "mod") && !rest[at..*open].contains(';')) else {
-            kept.push_str(&rest[..at + 1]);
+            kept.push_str(&rest[..=at]);
             rest = &rest[at + 1..];
             continue;
         };

@@ -216,16 +216,16 @@ impl Look {
                 "3D000" | "57P04" => Failure::new(FailureClass::TargetNotFound).about(self.database()),
                 "42501" => Failure::new(FailureClass::PermissionDenied).about(self.database()).word("CONNECT"),
                 "55000" => Failure::new(FailureClass::TargetUnavailable).about(self.database()),
-                "57014" => Failure::new(FailureClass::TimedOut),
+                "57014" => Failure::new(FailureClass::TimedOut)
+                    .advice("check the server's load, and its time limits for logins and statements"),
+                "53300" => Failure::new(FailureClass::ServerUnavailable)
+                    .advice("close connections, or raise the limit of the server, the database or the role"),
                 "0A000" | "08P01" => Failure::new(FailureClass::ProtocolMismatch).advice(
                     "check host and port; a connection pooler says this for many causes, which its own log tells",
                 ),
                 _ => Failure::new(FailureClass::ServerUnavailable),
             }
             .code(Code::sql_state(code));
-        }
-        if error.is_closed() {
-            return Failure::new(FailureClass::ConnectionClosed);
         }
         let refused = error.source().and_then(|e| e.downcast_ref::<io::Error>()).and_then(|e| e.get_ref());
         match refused.and_then(|e| e.downcast_ref::<Refused>()) {
@@ -235,8 +235,11 @@ impl Look {
             Some(Refused::NoPassword) => Failure::new(FailureClass::AuthenticationMethodNotSupported)
                 .word("password")
                 .advice("add the key password to the Secret, or let this user in by certificate at the server"),
-            // What is left is the driver's "this is not what the protocol says", a wrong SCRAM proof among it.
-            None => net.classify(error).unwrap_or_else(|| Failure::new(FailureClass::ProtocolMismatch)),
+            None => net.classify(error).unwrap_or_else(|| match error.is_closed() {
+                true => Failure::new(FailureClass::ConnectionClosed),
+                // What is left is the driver's "this is not what the protocol says", a wrong SCRAM proof among it.
+                false => Failure::new(FailureClass::ProtocolMismatch),
+            }),
         }
     }
 

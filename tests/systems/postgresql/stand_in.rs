@@ -36,6 +36,13 @@ async fn a_silent_peer_is_out_of_time_while_it_is_reached() {
         case.within(SOON).ends(Stage::Reach, Reason::TimedOut).await;
         assert!(begun.elapsed() < SOON * 5);
     }
+    let peer = Peer::that(async |mut stream| {
+        // It agrees to TLS and then does none.
+        send(&mut stream, &[b"S"]).await;
+        read_to_end(&mut stream).await;
+    })
+    .await;
+    encrypted(&peer).within(SOON).ends(Stage::Reach, Reason::TimedOut).await;
 }
 
 #[tokio::test]
@@ -146,11 +153,12 @@ async fn ten_megabytes_are_not_read() {
 async fn one_byte_at_a_time_is_out_of_time_where_it_got_to() {
     let drip = async |mut stream: TcpStream| {
         start_up(&mut stream).await;
+        let mut clock = tokio::time::interval(SOON / 10);
         for byte in [&error("28P01", "canary", "auth_failed")[..], &[0; 1000]].concat() {
+            clock.tick().await;
             if stream.write_all(&[byte]).await.is_err() {
                 return;
             }
-            tokio::time::sleep(SOON / 10).await;
         }
     };
     let peer = Peer::that(drip).await;
