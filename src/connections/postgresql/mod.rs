@@ -2,8 +2,11 @@
 //!
 //! Nothing here does I/O or knows a clock: `probe.rs` holds the one check, `docs.md` what a user must know.
 
+mod probe;
+
 use std::time::Duration;
 
+use probe::Look;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -72,27 +75,37 @@ impl Definition for Settings {
         ))
     }
 
-    fn methods(&self, _tls: &Tls) -> Vec<Method> {
-        let username = self.username.is_none().then_some(USERNAME);
-        vec![Method {
-            name: PASSWORD,
-            required: username.into_iter().chain([PASSWORD]).collect(),
-            optional: Vec::new(),
-        }]
+    fn methods(&self, tls: &Tls) -> Vec<Method> {
+        let username = self.username.is_none().then_some(USERNAME).into_iter();
+        let (required, optional) = match tls.identity {
+            Some(_) => (username.collect(), vec![PASSWORD]),
+            None => (username.chain([PASSWORD]).collect(), Vec::new()),
+        };
+        vec![Method { name: PASSWORD, required, optional }]
     }
 
     fn prepare(&self, given: Given) -> Result<Prepared, Refusal> {
-        let Given { namespace, mut credentials, secret, tls: _, permissions } = given;
+        let Given { namespace, mut credentials, secret, tls, permissions } = given;
         self.check(&permissions)?;
         let user = match &self.username {
             Some(username) => SecretValue::new(username.clone().into_bytes()),
             None => usable(&mut credentials, USERNAME, &secret)?
                 .ok_or_else(|| Failure::new(FailureClass::SecretKeyMissing).about(secret.clone()).word(USERNAME))?,
         };
-        let _password = usable(&mut credentials, PASSWORD, &secret)?;
+        let password = usable(&mut credentials, PASSWORD, &secret)?;
         let endpoint = Endpoint::of(&self.host.0, self.port.0, &namespace);
-        let _account = Digest::of([endpoint.host.as_bytes(), &endpoint.port.to_be_bytes(), user.expose()]);
-        Err(Refusal::Invalid("there is no probe yet".to_owned()))
+        let account = Digest::of([endpoint.host.as_bytes(), &endpoint.port.to_be_bytes(), user.expose()]);
+        let probe = Look {
+            endpoint,
+            tls,
+            user,
+            password,
+            database: self.database.clone(),
+            schema: self.schema.clone(),
+            table: self.table.clone(),
+            permissions,
+        };
+        Ok(Prepared { probe: Box::new(probe), account })
     }
 }
 
@@ -208,5 +221,124 @@ fn usable(credentials: &mut Credentials, name: &'static str, secret: &Setting) -
             .word(name)
             .advice("it must be UTF-8 text, not empty, without a NUL byte")),
         value => Ok(value),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::{
+        failure::Reason,
+        net::tls::{Identity, Mode},
+    };
+
+    fn settings(extra: serde_json::Value) -> Settings {
+        let mut all = serde_json::json!({"host": "orders-db", "database": "orders"});
+        all.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        serde_json::from_value(all).unwrap()
+    }
+
+    fn secret(data: &[(&str, &[u8])], methods: &[Method]) -> Credentials {
+        let data: BTreeMap<_, _> = data.iter().map(|(k, v)| ((*k).to_owned(), SecretValue::new(v.to_vec()))).collect();
+        Credentials::select(data, &BTreeMap::new(), ABOUT.keys, methods, &Setting::from_spec("Secret orders-db"))
+            .unwrap()
+    }
+
+    fn prepare(settings: &Settings, data: &[(&str, &[u8])], permissions: &[Permission]) -> Result<Prepared, Refusal> {
+        settings.prepare(Given {
+            namespace: "shop".to_owned(),
+            credentials: secret(data, &settings.methods(&Tls::default())),
+            secret: Setting::from_spec("Secret orders-db"),
+            tls: Tls::default(),
+            permissions: permissions.to_vec(),
+        })
+    }
+
+    const READER: &[(&str, &[u8])] = &[("username", b"reader"), ("password", b"reader-secret")];
+
+    #[test]
+    fn the_port_has_a_default() {
+        assert_eq!(settings(serde_json::json!({})).port, Port(5432));
+    }
+
+    #[test]
+    fn the_connection_string_is_encoded_bracketed_and_cut() {
+        let string = |extra| settings(extra).connection_string();
+        assert_eq!(string(serde_json::json!({})), "postgresql://orders-db:5432/orders");
+        assert_eq!(
+            string(serde_json::json!({"host": "fd00::1", "port": 5433, "database": "a/b c?", "username": "reader"})),
+            "postgresql://[fd00::1]:5433/a%2Fb%20c%3F"
+        );
+        assert_eq!(string(serde_json::json!({"database": "ü".repeat(63)})).chars().count(), text::LIMIT);
+    }
+
+    #[test]
+    fn a_username_in_the_spec_wins_and_the_secrets_is_not_needed() {
+        let here = settings(serde_json::json!({"username": "writer"}));
+        assert_eq!(here.methods(&Tls::default())[0].required, [PASSWORD]);
+        let account = |settings: &Settings, data| prepare(settings, data, &[]).unwrap().account;
+        assert_eq!(account(&here, &[("password", b"p")]), account(&here, READER));
+        assert_ne!(account(&here, READER), account(&settings(serde_json::json!({})), READER));
+        assert_eq!(
+            account(&here, READER),
+            account(&settings(serde_json::json!({})), &[("user", b"writer"), ("password", b"other")])
+        );
+    }
+
+    #[test]
+    fn a_password_is_needed_unless_there_is_a_client_certificate() {
+        let made = rcgen::generate_simple_self_signed(["reader".to_owned()]).unwrap();
+        let identity =
+            Identity::from_pem(made.cert.pem().as_bytes(), made.signing_key.serialize_pem().as_bytes()).unwrap();
+        let tls = Tls { mode: Mode::VerifyFull, identity: Some(identity), ..Tls::default() };
+        let [method] = &settings(serde_json::json!({})).methods(&tls)[..] else { panic!("one method") };
+        assert_eq!((&method.required[..], &method.optional[..]), (&[USERNAME][..], &[PASSWORD][..]));
+        let [method] = &settings(serde_json::json!({})).methods(&Tls::default())[..] else { panic!("one method") };
+        assert_eq!((&method.required[..], &method.optional[..]), (&[USERNAME, PASSWORD][..], &[][..]));
+    }
+
+    #[test]
+    fn another_host_is_another_account_and_a_short_name_is_looked_for_in_the_namespace() {
+        let account = |host: &str| prepare(&settings(serde_json::json!({"host": host})), READER, &[]).unwrap().account;
+        assert_eq!(account("orders-db"), account("orders-db.shop.svc"));
+        assert_ne!(account("orders-db"), account("orders-db.other.svc"));
+    }
+
+    #[test]
+    fn reading_and_writing_need_a_table_and_listing_does_not() {
+        let bare = settings(serde_json::json!({"schema": "public"}));
+        assert!(prepare(&bare, READER, &[Permission::List]).is_ok());
+        for permission in [Permission::Read, Permission::Write] {
+            assert_eq!(prepare(&bare, READER, &[permission]).unwrap_err(), Refusal::Invalid(TABLE_NEEDED.to_owned()));
+            assert!(prepare(&settings(serde_json::json!({"table": "orders"})), READER, &[permission]).is_ok());
+        }
+    }
+
+    #[test]
+    fn a_name_that_the_protocol_cannot_carry_is_refused() {
+        for field in ["database", "username", "schema", "table"] {
+            for value in ["", "a\0b"] {
+                let refusal = prepare(&settings(serde_json::json!({ field: value })), READER, &[]).unwrap_err();
+                assert!(matches!(&refusal, Refusal::Invalid(sentence) if sentence.contains(field)), "{refusal:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_credential_that_is_not_text_is_malformed_and_not_shown() {
+        for data in [
+            [("username", &b"reader"[..]), ("password", &b"hunter2\0"[..])],
+            [("username", &b"reader"[..]), ("password", &b"hunter2\xff"[..])],
+            [("username", &b"hunter2\0"[..]), ("password", &b"p"[..])],
+            [("username", &b""[..]), ("password", &b"p"[..])],
+        ] {
+            let Err(Refusal::Unusable(failure)) = prepare(&settings(serde_json::json!({})), &data, &[]) else {
+                panic!("{data:?} was taken")
+            };
+            assert_eq!(failure.reason(), Reason::CredentialsMalformed);
+            assert!(!format!("{failure:?} {}", failure.message()).contains("hunter2"), "{}", failure.message());
+        }
     }
 }
