@@ -418,8 +418,10 @@ mod tests {
         Works,
         /// Nothing arrives, and nothing is answered.
         Silent,
-        /// Writes arrive; their answers do not.
+        /// All arrives; no answer does.
         Deaf,
+        /// All arrives; answers to writes do not.
+        DeafToWrites,
         /// Lists and watches are refused.
         Unwatched,
     }
@@ -498,11 +500,13 @@ mod tests {
                     if network == Network::Silent {
                         std::future::pending::<()>().await;
                     }
+                    let deaf =
+                        network == Network::Deaf || network == Network::DeafToWrites && request.method() != Method::GET;
                     let (parts, body) = request.into_parts();
                     let body = body.collect_bytes().await.unwrap();
                     let body = serde_json::from_slice(&body).ok();
                     let answer = server.0.lock().unwrap().answer(&parts.method, &parts.uri, body, network);
-                    if network == Network::Deaf {
+                    if deaf {
                         std::future::pending::<()>().await;
                     }
                     Ok::<_, Infallible>(answer)
@@ -692,6 +696,24 @@ mod tests {
         timeout(FENCE, closed).await.unwrap();
         assert!(!fence.holds(Instant::now()));
         assert!(timeout(LEASE, Fence::open().closed()).await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_taken_without_knowing_is_given_back_too() {
+        let server = ApiServer::default();
+        let first = process(&server, "first");
+        first.network.send(Network::DeafToWrites).unwrap();
+        timeout(LEASE, async {
+            while server.holder().is_none() {
+                sleep(Duration::from_millis(1)).await;
+            }
+        })
+        .await
+        .unwrap();
+        assert!(!first.may_write());
+        first.network.send(Network::Works).unwrap();
+        first.leadership.release().await;
+        assert_eq!(server.holder(), None);
     }
 
     #[tokio::test(start_paused = true)]
