@@ -423,6 +423,16 @@ impl Reason {
         }
     }
 
+    /// The status of a Ready condition with this reason.
+    pub const fn ready(self) -> Status {
+        match self.outlook() {
+            Outlook::Good => Status::True,
+            Outlook::Neutral | Outlook::Answer | Outlook::Waiting | Outlook::Still => Status::Unknown,
+            Outlook::Arrives if matches!(self, Self::SecretNotReadable) => Status::Unknown,
+            Outlook::Transient | Outlook::Arrives | Outlook::Terminal => Status::False,
+        }
+    }
+
     /// Whether the reason says that the server rejected the credentials, so that trying again may lock an account.
     pub const fn is_rejection(self) -> bool {
         matches!(self, Self::AuthenticationFailed | Self::AccountLocked | Self::CredentialsExpired)
@@ -852,11 +862,20 @@ pub struct Proof {
 
 /// What one probe found. At most one stage is other than passed: those before it passed, those after it were not checked.
 /// No other report can be written.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Report {
     end: Result<Proof, (Stage, Failure)>,
     steps: Vec<(Stage, Duration)>,
 }
+
+impl PartialEq for Report {
+    /// Two reports are equal when they say the same; how long the stages took does not matter.
+    fn eq(&self, other: &Self) -> bool {
+        self.end == other.end
+    }
+}
+
+impl Eq for Report {}
 
 /// What a report says about one stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,0 +1,278 @@
+//! What is believed about credentials: a rejected one is remembered per credential, not per Connection, so that siblings take
+//! the verdict without dialling and no account is locked by a probe.
+//!
+//! Pure: `now` is passed in. A credential is the fingerprint of namespace, Secret, values used, address or account, and user.
+
+use std::{collections::HashMap, sync::Arc, time::Instant};
+
+use crate::{
+    connections::Lockout,
+    failure::{Report, Stage},
+    secret::Digest,
+};
+
+use super::schedule;
+
+/// Whether a probe may log in with a credential now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Leave {
+    /// It may.
+    Dial,
+    /// It must not; this is what another probe found.
+    Take(Arc<Report>),
+    /// Another probe logs in with it for the first time; the asker is woken when that one ends.
+    Wait,
+}
+
+/// Every credential in use, and what is known about it.
+#[derive(Debug, Default)]
+pub struct Rejections {
+    known: HashMap<Digest, Entry>,
+}
+
+#[derive(Debug, Default)]
+struct Entry {
+    holders: usize,
+    state: State,
+    waiting: Vec<Arc<str>>,
+}
+
+#[derive(Debug, Default)]
+enum State {
+    /// No login has ended, and none is in flight.
+    #[default]
+    Unproven,
+    /// One login is in flight: the first, or the slow retry of a rejection.
+    Checking(Option<Rejection>),
+    /// The server has accepted it.
+    Accepted,
+    /// The server has rejected it.
+    Rejected(Rejection),
+}
+
+#[derive(Debug)]
+struct Rejection {
+    report: Arc<Report>,
+    /// Consecutive rejections.
+    count: u32,
+    retry_at: Instant,
+}
+
+impl Rejections {
+    /// Counts one more Connection that uses the credential.
+    pub fn hold(&mut self, credential: Digest) {
+        self.known.entry(credential).or_default().holders += 1;
+    }
+
+    /// Counts one Connection less; what nobody uses is forgotten.
+    pub fn release(&mut self, credential: Digest) {
+        if let Some(entry) = self.known.get_mut(&credential) {
+            entry.holders = entry.holders.saturating_sub(1);
+            if entry.holders == 0 {
+                self.known.remove(&credential);
+            }
+        }
+    }
+
+    /// Asks for `who` whether to log in now.
+    pub fn ask(&mut self, credential: Digest, who: &Arc<str>, now: Instant) -> Leave {
+        let entry = self.known.entry(credential).or_default();
+        match std::mem::take(&mut entry.state) {
+            State::Unproven => {
+                entry.state = State::Checking(None);
+                Leave::Dial
+            }
+            State::Checking(before) => {
+                entry.state = State::Checking(before);
+                entry.waiting.push(Arc::clone(who));
+                Leave::Wait
+            }
+            State::Accepted => {
+                entry.state = State::Accepted;
+                Leave::Dial
+            }
+            State::Rejected(rejection) if rejection.retry_at <= now => {
+                entry.state = State::Checking(Some(rejection));
+                Leave::Dial
+            }
+            State::Rejected(rejection) => {
+                let report = Arc::clone(&rejection.report);
+                entry.state = State::Rejected(rejection);
+                Leave::Take(report)
+            }
+        }
+    }
+
+    /// Hears what came of a probe that was let dial; returns who waited for it.
+    pub fn heard(&mut self, credential: Digest, report: &Arc<Report>, lockout: Lockout, now: Instant) -> Vec<Arc<str>> {
+        let Some(entry) = self.known.get_mut(&credential) else { return Vec::new() };
+        let state = std::mem::take(&mut entry.state);
+        let rejected = report.failure().is_some_and(|(_, failure)| failure.reason().is_rejection());
+        entry.state = if rejected {
+            let before = match state {
+                State::Checking(Some(rejection)) | State::Rejected(rejection) => rejection.count,
+                State::Checking(None) | State::Unproven | State::Accepted => 0,
+            };
+            let count = before.saturating_add(1);
+            let retry_at = now + schedule::after_rejection(count, lockout);
+            State::Rejected(Rejection { report: Arc::clone(report), count, retry_at })
+        } else if report.authenticated() {
+            State::Accepted
+        } else {
+            // No login was judged: what was known stays known.
+            match state {
+                State::Checking(Some(rejection)) | State::Rejected(rejection) => State::Rejected(rejection),
+                State::Checking(None) | State::Unproven => State::Unproven,
+                State::Accepted => State::Accepted,
+            }
+        };
+        std::mem::take(&mut entry.waiting)
+    }
+
+    /// Takes a rejection over from a status that was stored before this process started; it waits one slow retry.
+    pub fn remember(&mut self, credential: Digest, report: Arc<Report>, lockout: Lockout, now: Instant) {
+        let entry = self.known.entry(credential).or_default();
+        if matches!(entry.state, State::Unproven) {
+            let retry_at = now + schedule::after_rejection(1, lockout);
+            entry.state = State::Rejected(Rejection { report, count: 1, retry_at });
+        }
+    }
+
+    /// Lets a rejected credential be tried once more now: its target changed, or someone asked.
+    pub fn permit(&mut self, credential: Digest, now: Instant) {
+        if let Some(Entry { state: State::Rejected(rejection), .. }) = self.known.get_mut(&credential) {
+            rejection.retry_at = now;
+        }
+    }
+
+    /// When a rejected credential is tried again; `None` where it is not rejected.
+    pub fn retry_at(&self, credential: Digest) -> Option<Instant> {
+        match &self.known.get(&credential)?.state {
+            State::Rejected(rejection) => Some(rejection.retry_at),
+            State::Unproven | State::Checking(_) | State::Accepted => None,
+        }
+    }
+}
+
+/// Whether the report says that a login was rejected.
+pub fn rejects(report: &Report) -> bool {
+    report.failure().is_some_and(|(stage, failure)| stage == Stage::Authenticate && failure.reason().is_rejection())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::failure::{Failure, FailureClass, Proof};
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn credential() -> Digest {
+        Digest::of([b"shop/db".as_slice()])
+    }
+
+    fn failed(class: FailureClass) -> Arc<Report> {
+        Arc::new(Report::failed(Stage::Reach, Failure::new(class), Vec::new()))
+    }
+
+    fn accepted() -> Arc<Report> {
+        Arc::new(Report::passed(Proof::default(), Vec::new()))
+    }
+
+    fn held() -> (Rejections, Arc<str>, Arc<str>, Instant) {
+        let mut rejections = Rejections::default();
+        rejections.hold(credential());
+        rejections.hold(credential());
+        (rejections, "a".into(), "b".into(), Instant::now())
+    }
+
+    #[test]
+    fn siblings_take_a_rejection_without_dialling() {
+        let (mut rejections, a, b, now) = held();
+        assert_eq!(rejections.ask(credential(), &a, now), Leave::Dial);
+        let report = failed(FailureClass::WrongCredentials);
+        rejections.heard(credential(), &report, Lockout::Possible, now);
+        assert_eq!(rejections.ask(credential(), &b, now), Leave::Take(Arc::clone(&report)));
+        assert_eq!(rejections.ask(credential(), &a, now + HOUR - Duration::from_secs(1)), Leave::Take(report));
+    }
+
+    #[test]
+    fn first_logins_go_one_at_a_time_until_one_is_accepted() {
+        let (mut rejections, a, b, now) = held();
+        assert_eq!(rejections.ask(credential(), &a, now), Leave::Dial);
+        assert_eq!(rejections.ask(credential(), &b, now), Leave::Wait);
+        let woken = rejections.heard(credential(), &failed(FailureClass::TimedOut), Lockout::Possible, now);
+        assert_eq!(woken, [Arc::clone(&b)]);
+        assert_eq!(rejections.ask(credential(), &b, now), Leave::Dial);
+        assert_eq!(rejections.ask(credential(), &a, now), Leave::Wait);
+        rejections.heard(credential(), &accepted(), Lockout::Possible, now);
+        assert_eq!(rejections.ask(credential(), &a, now), Leave::Dial);
+        assert_eq!(rejections.ask(credential(), &b, now), Leave::Dial);
+    }
+
+    #[test]
+    fn a_rejection_is_tried_again_after_an_hour_by_one_sibling_then_after_two() {
+        let (mut rejections, a, b, now) = held();
+        rejections.ask(credential(), &a, now);
+        rejections.heard(credential(), &failed(FailureClass::WrongCredentials), Lockout::Possible, now);
+        let later = now + HOUR;
+        assert_eq!(rejections.retry_at(credential()), Some(later));
+        assert_eq!(rejections.ask(credential(), &b, later), Leave::Dial);
+        assert_eq!(rejections.ask(credential(), &a, later), Leave::Wait);
+        rejections.heard(credential(), &failed(FailureClass::AccountLocked), Lockout::Possible, later);
+        assert_eq!(rejections.retry_at(credential()), Some(later + 2 * HOUR));
+    }
+
+    #[test]
+    fn a_retry_that_never_reached_the_login_does_not_clear_the_rejection() {
+        let (mut rejections, a, b, now) = held();
+        rejections.ask(credential(), &a, now);
+        rejections.heard(credential(), &failed(FailureClass::WrongCredentials), Lockout::Possible, now);
+        let later = now + HOUR;
+        rejections.ask(credential(), &a, later);
+        rejections.heard(credential(), &failed(FailureClass::ConnectionRefused), Lockout::Possible, later);
+        assert_eq!(rejections.ask(credential(), &b, later), Leave::Dial);
+        rejections.heard(credential(), &failed(FailureClass::WrongCredentials), Lockout::Possible, later);
+        assert_eq!(rejections.retry_at(credential()), Some(later + 2 * HOUR));
+    }
+
+    #[test]
+    fn a_changed_target_or_a_request_lets_it_be_tried_once() {
+        let (mut rejections, a, b, now) = held();
+        rejections.ask(credential(), &a, now);
+        rejections.heard(credential(), &failed(FailureClass::WrongCredentials), Lockout::Possible, now);
+        rejections.permit(credential(), now);
+        assert_eq!(rejections.ask(credential(), &a, now), Leave::Dial);
+        assert_eq!(rejections.ask(credential(), &b, now), Leave::Wait);
+        rejections.heard(credential(), &failed(FailureClass::WrongCredentials), Lockout::Possible, now);
+        assert!(matches!(rejections.ask(credential(), &a, now), Leave::Take(_)));
+    }
+
+    #[test]
+    fn where_nothing_can_be_locked_it_is_tried_again_after_30_seconds() {
+        let (mut rejections, a, _, now) = held();
+        rejections.ask(credential(), &a, now);
+        rejections.heard(credential(), &failed(FailureClass::WrongCredentials), Lockout::Impossible, now);
+        assert_eq!(rejections.retry_at(credential()), Some(now + Duration::from_secs(30)));
+    }
+
+    #[test]
+    fn what_nobody_uses_is_forgotten() {
+        let (mut rejections, a, _, now) = held();
+        rejections.ask(credential(), &a, now);
+        rejections.heard(credential(), &failed(FailureClass::WrongCredentials), Lockout::Possible, now);
+        rejections.release(credential());
+        assert!(rejections.retry_at(credential()).is_some());
+        rejections.release(credential());
+        assert!(rejections.known.is_empty());
+    }
+
+    #[test]
+    fn a_stored_rejection_waits_one_slow_retry() {
+        let (mut rejections, a, _, now) = held();
+        rejections.remember(credential(), failed(FailureClass::WrongCredentials), Lockout::Possible, now);
+        assert!(matches!(rejections.ask(credential(), &a, now), Leave::Take(_)));
+        assert_eq!(rejections.ask(credential(), &a, now + HOUR), Leave::Dial);
+    }
+}

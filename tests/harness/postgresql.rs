@@ -1,0 +1,132 @@
+//! Starts the one PostgreSQL of a test process with `hack/postgresql`, whose roles and tables it describes, and asks it what
+//! it saw. The server ends with the process, however that ends: the script watches it (`OWNER_PID`).
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    net::SocketAddr,
+    path::Path,
+    process::Command,
+    sync::LazyLock,
+};
+
+use connection_operator::net::tls::{Identity, Roots};
+use tokio_postgres::SimpleQueryMessage;
+
+/// A PostgreSQL with TLS on loopback.
+pub struct Server {
+    /// Where it listens. Its certificate is good for this address; it listens at 127.0.0.2 too, for which it is not.
+    pub address: SocketAddr,
+    said: BTreeMap<String, String>,
+}
+
+/// The server, started by the first test that asks.
+///
+/// # Panics
+/// Where it cannot be started; the sentence says what is missing.
+pub fn server() -> &'static Server {
+    static SERVER: LazyLock<Result<Server, String>> = LazyLock::new(start);
+    SERVER.as_ref().unwrap_or_else(|sentence| panic!("{sentence}"))
+}
+
+impl Server {
+    /// The CA that signed the server's certificate.
+    pub fn ca(&self) -> Roots {
+        Roots::from_pem(&self.file("CA")).expect("a CA")
+    }
+
+    /// A CA that signed nothing.
+    pub fn other_ca(&self) -> Roots {
+        Roots::from_pem(&self.file("OTHER_CA")).expect("a CA")
+    }
+
+    /// The client certificate of `certuser`.
+    pub fn identity(&self) -> Identity {
+        Identity::from_pem(&self.file("CLIENT_CERT"), &self.file("CLIENT_KEY")).expect("a client certificate")
+    }
+
+    /// A client certificate of `name`, signed by the CA that the server trusts.
+    pub fn identity_of(&self, name: &str) -> Identity {
+        let key =
+            rcgen::KeyPair::from_pem(&fs::read_to_string(self.said["CA"].replace(".pem", ".key")).expect("a key"));
+        let authority = rcgen::Issuer::new(named("test authority"), key.expect("the CA's key"));
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let certificate = named(name).signed_by(&key, &authority).expect("a certificate");
+        Identity::from_pem(certificate.pem().as_bytes(), key.serialize_pem().as_bytes()).expect("a client certificate")
+    }
+
+    /// Runs statements as the superuser, and returns the first value of the last row that comes.
+    pub async fn execute(&self, statements: &str) -> Option<String> {
+        let mut config = tokio_postgres::Config::new();
+        config.host(self.address.ip().to_string()).port(self.address.port()).dbname("orders");
+        config.user("postgres").password("postgres-secret").application_name("test");
+        let (client, connection) = config.connect(tokio_postgres::NoTls).await.expect("the superuser may log in");
+        let (done, _) = tokio::join!(
+            async {
+                let client = client;
+                client.simple_query(statements).await
+            },
+            connection
+        );
+        let rows = done.expect("the statements are right");
+        let value = |answer: &SimpleQueryMessage| match answer {
+            SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+            _ => None,
+        };
+        rows.iter().rev().find_map(value)
+    }
+
+    /// How many connections have told the server that they are `user`.
+    pub fn logins(&self, user: &str) -> usize {
+        let pids: BTreeSet<String> = self
+            .log(user)
+            .iter()
+            .filter_map(|line| Some(line.split_once('[')?.1.split_once(']')?.0.to_owned()))
+            .collect();
+        pids.len()
+    }
+
+    /// The lines of the server's log about connections of `user`.
+    pub fn log(&self, user: &str) -> Vec<String> {
+        let mark = format!("] user={user} ");
+        let log = self.file("LOG");
+        String::from_utf8_lossy(&log).lines().filter(|line| line.contains(&mark)).map(str::to_owned).collect()
+    }
+
+    fn file(&self, key: &str) -> Vec<u8> {
+        fs::read(&self.said[key]).unwrap_or_else(|error| panic!("{key}: {error}"))
+    }
+}
+
+fn named(name: &str) -> rcgen::CertificateParams {
+    let mut parameters = rcgen::CertificateParams::default();
+    parameters.distinguished_name = rcgen::DistinguishedName::new();
+    parameters.distinguished_name.push(rcgen::DnType::CommonName, name);
+    parameters
+}
+
+fn start() -> Result<Server, String> {
+    const VARIABLE: &str = "CONNECTION_OPERATOR_TEST_POSTGRESQL";
+    #[expect(clippy::disallowed_methods, reason = "only the environment tells where the servers are")]
+    std::env::var(VARIABLE).map_err(|_| {
+        format!("{VARIABLE} must name the directory of a PostgreSQL 18; `hack/tools postgresql` gets one and prints it")
+    })?;
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("systems-{}", std::process::id()));
+    let output = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("hack/postgresql/postgresql"))
+        .arg("up")
+        .arg(&directory)
+        // One test per core runs at a time, each with a connection or two.
+        .env("MAX_CONNECTIONS", "200")
+        .env("OWNER_PID", std::process::id().to_string())
+        .output()
+        .map_err(|error| format!("hack/postgresql/postgresql cannot be run: {error}"))?;
+    if !output.status.success() {
+        return Err(format!("PostgreSQL cannot be started: {}", String::from_utf8_lossy(&output.stderr)));
+    }
+    let said =
+        fs::read_to_string(directory.join("env")).map_err(|error| format!("hack/postgresql left no env: {error}"))?;
+    let said: BTreeMap<String, String> =
+        said.lines().filter_map(|line| line.split_once('=')).map(|(key, value)| (key.into(), value.into())).collect();
+    let address = format!("{}:{}", said["PGHOST"], said["PGPORT"]).parse().map_err(|error| format!("{error}"))?;
+    Ok(Server { address, said })
+}

@@ -1,0 +1,10 @@
+//! Each type's probe against the real system, as an identity with exactly the rights that its docs.md prints, and against
+//! peers that no real system can be made to play. The probe runs in this process, through the same door as in the operator.
+
+#[path = "../harness"]
+mod harness {
+    pub mod peer;
+    pub mod postgresql;
+}
+
+mod postgresql;

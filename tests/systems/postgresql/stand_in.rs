@@ -1,0 +1,409 @@
+//! What peers may do that the real PostgreSQL does rarely or never: silence, noise, lies, and codes of rare states.
+
+use connection_operator::net::tls::Mode;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    sync::mpsc,
+    time::Instant,
+};
+
+use super::*;
+use peer::Peer;
+
+const OK: &[u8] = b"R\0\0\0\x08\0\0\0\0";
+const READY: &[u8] = b"Z\0\0\0\x05I";
+const CLEARTEXT: &[u8] = b"R\0\0\0\x08\0\0\0\x03";
+const MD5: &[u8] = b"R\0\0\0\x0c\0\0\0\x05salt";
+
+/// A short limit, for peers that never get any further.
+const SOON: Duration = Duration::from_millis(400);
+
+/// A case against `peer`, with and without TLS.
+fn plain(peer: &Peer) -> Case {
+    encrypted(peer).tls(|tls| tls.mode = Mode::Disable)
+}
+
+fn encrypted(peer: &Peer) -> Case {
+    Case::at(peer.address).secret("username", "reader").secret("password", "reader-secret")
+}
+
+#[tokio::test]
+async fn a_silent_peer_is_out_of_time_while_it_is_reached() {
+    let peer = Peer::that(async |mut stream| drop(read_to_end(&mut stream).await)).await;
+    for case in [plain(&peer), encrypted(&peer)] {
+        let begun = Instant::now();
+        case.within(SOON).ends(Stage::Reach, Reason::TimedOut).await;
+        assert!(begun.elapsed() < SOON * 5);
+    }
+    let peer = Peer::that(async |mut stream| {
+        // It agrees to TLS and then does none.
+        send(&mut stream, &[b"S"]).await;
+        read_to_end(&mut stream).await;
+    })
+    .await;
+    encrypted(&peer).within(SOON).ends(Stage::Reach, Reason::TimedOut).await;
+}
+
+#[tokio::test]
+async fn a_peer_that_closes_at_once_closes_the_connection_while_it_is_reached() {
+    let peer = Peer::that(async |stream| drop(stream)).await;
+    for case in [plain(&peer), encrypted(&peer)] {
+        case.ends(Stage::Reach, Reason::ConnectionClosed).await;
+    }
+}
+
+#[tokio::test]
+async fn after_its_first_answer_a_peer_is_silent_or_gone_in_the_next_stage() {
+    let silent = Peer::that(async |mut stream| {
+        start_up(&mut stream).await;
+        send(&mut stream, &[&scram("SCRAM-SHA-256")]).await;
+        read_to_end(&mut stream).await;
+    })
+    .await;
+    plain(&silent).within(SOON).ends(Stage::Authenticate, Reason::TimedOut).await;
+    let gone = Peer::that(async |mut stream| {
+        start_up(&mut stream).await;
+        send(&mut stream, &[&scram("SCRAM-SHA-256")]).await;
+        message(&mut stream).await;
+    })
+    .await;
+    plain(&gone).ends(Stage::Authenticate, Reason::ConnectionClosed).await;
+    let silent = Peer::that(async |mut stream| {
+        start_up(&mut stream).await;
+        send(&mut stream, &[OK, READY]).await;
+        read_to_end(&mut stream).await;
+    })
+    .await;
+    plain(&silent).on("public", "orders", &[]).within(SOON).ends(Stage::Access, Reason::TimedOut).await;
+    let gone = Peer::that(async |mut stream| {
+        start_up(&mut stream).await;
+        send(&mut stream, &[OK, READY]).await;
+        message(&mut stream).await;
+    })
+    .await;
+    plain(&gone).on("public", "orders", &[]).ends(Stage::Access, Reason::ConnectionClosed).await;
+}
+
+#[tokio::test]
+async fn a_peer_without_tls_does_not_offer_it() {
+    let peer = Peer::that(async |mut stream| {
+        let mut request = [0; 8];
+        stream.read_exact(&mut request).await.unwrap();
+        send(&mut stream, &[b"N"]).await;
+        assert_eq!(read_to_end(&mut stream).await, b"", "nothing is said without the encryption that is asked for");
+    })
+    .await;
+    encrypted(&peer).ends(Stage::Reach, Reason::TLSNotOffered).await;
+}
+
+#[tokio::test]
+async fn a_peer_that_speaks_something_else_is_no_server_of_this_kind() {
+    for noise in
+        ["HTTP/1.1 400 Bad Request\r\n\r\n", "SSH-2.0-OpenSSH_9\r\n", "\0\0\0\0\0\0", "E", "R\0\0\0\x04", "Rabbit"]
+    {
+        let peer = Peer::that(async |mut stream| {
+            send(&mut stream, &[noise.as_bytes()]).await;
+            stream.shutdown().await.unwrap();
+            read_to_end(&mut stream).await;
+        })
+        .await;
+        let (stage, failure) = plain(&peer).probe().await.failure().map(|(stage, f)| (stage, f.reason())).unwrap();
+        // One letter that a server may begin with is not noise yet.
+        let expected = if noise == "E" { Reason::ConnectionClosed } else { Reason::ProtocolMismatch };
+        assert_eq!((stage, failure), (Stage::Reach, expected), "{noise}");
+    }
+    let peer = Peer::that(async |mut stream| {
+        send(&mut stream, &[b"HTTP/1.1 400 Bad Request\r\n\r\n"]).await;
+        read_to_end(&mut stream).await;
+    })
+    .await;
+    encrypted(&peer).ends(Stage::Reach, Reason::ProtocolMismatch).await;
+    plain(&peer).ends(Stage::Reach, Reason::ProtocolMismatch).await;
+}
+
+#[tokio::test]
+async fn ten_megabytes_are_not_read() {
+    for beginning in [&[OK, READY][..], &[OK][..]] {
+        let (sent, mut heard) = mpsc::unbounded_channel();
+        let beginning: Vec<Vec<u8>> = beginning.iter().map(|part| part.to_vec()).collect();
+        let peer = Peer::that(move |mut stream| {
+            let (sent, beginning) = (sent.clone(), beginning.clone());
+            async move {
+                start_up(&mut stream).await;
+                send(&mut stream, &beginning.iter().map(Vec::as_slice).collect::<Vec<_>>()).await;
+                // One row that does not end.
+                let mut total = 0;
+                let mut chunk = [&b"D\x7f\xff\xff\xff"[..], &[0; 64 * 1024][..]].concat();
+                while total < 10 * 1024 * 1024 && stream.write_all(&chunk).await.is_ok() {
+                    total += chunk.len();
+                    chunk.fill(0);
+                }
+                let _ = sent.send(total);
+            }
+        })
+        .await;
+        let message = plain(&peer).on("public", "orders", &[]).ends(Stage::Reach, Reason::ProtocolMismatch).await;
+        assert!(message.contains("more than a probe accepts"), "{message}");
+        assert!(heard.recv().await.unwrap() < 10 * 1024 * 1024);
+    }
+}
+
+#[tokio::test]
+async fn one_byte_at_a_time_is_out_of_time_where_it_got_to() {
+    let drip = async |mut stream: TcpStream| {
+        start_up(&mut stream).await;
+        let mut clock = tokio::time::interval(SOON / 10);
+        for byte in [&error("28P01", "canary", "auth_failed")[..], &[0; 1000]].concat() {
+            clock.tick().await;
+            if stream.write_all(&[byte]).await.is_err() {
+                return;
+            }
+        }
+    };
+    let peer = Peer::that(drip).await;
+    plain(&peer).within(SOON).ends(Stage::Authenticate, Reason::TimedOut).await;
+}
+
+#[tokio::test]
+async fn every_code_of_a_refused_login_has_its_name() {
+    use {Reason as R, Stage as S};
+    for (code, stage, reason) in [
+        ("28P01", S::Authenticate, R::AuthenticationFailed),
+        ("28000", S::Authenticate, R::EncryptionRequired),
+        ("3D000", S::Access, R::TargetNotFound),
+        ("57P04", S::Access, R::TargetNotFound),
+        ("42501", S::Access, R::PermissionDenied),
+        ("55000", S::Access, R::TargetUnavailable),
+        ("53300", S::Authenticate, R::ServerUnavailable),
+        ("53400", S::Authenticate, R::ServerUnavailable),
+        ("57P01", S::Authenticate, R::ServerUnavailable),
+        ("57P02", S::Authenticate, R::ServerUnavailable),
+        ("57P03", S::Authenticate, R::ServerUnavailable),
+        ("XX000", S::Authenticate, R::ServerUnavailable),
+        ("57014", S::Authenticate, R::TimedOut),
+        ("08P01", S::Reach, R::ProtocolMismatch),
+        ("0A000", S::Reach, R::ProtocolMismatch),
+    ] {
+        let peer = answering(&[&error(code, "canary", "canary")]).await;
+        let message = plain(&peer).ends(stage, reason).await;
+        assert!(message.contains(code), "{message}");
+        assert_eq!(peer.accepted(), 1, "one login per look");
+    }
+    let peer = answering(&[&error("hunter2", "canary", "canary")]).await;
+    let message = plain(&peer).ends(Stage::Authenticate, Reason::ServerUnavailable).await;
+    assert!(message.contains("unlisted code"), "{message}");
+}
+
+#[tokio::test]
+async fn a_server_that_asked_for_a_password_and_says_28000_rejects_it() {
+    // So do LDAP, PAM and RADIUS; here after SCRAM, which needs no verified peer.
+    let peer = Peer::that(async |mut stream| {
+        start_up(&mut stream).await;
+        send(&mut stream, &[&scram("SCRAM-SHA-256")]).await;
+        message(&mut stream).await;
+        send(&mut stream, &[&error("28000", "canary", "auth_failed")]).await;
+    })
+    .await;
+    plain(&peer).ends(Stage::Authenticate, Reason::AuthenticationFailed).await;
+}
+
+#[tokio::test]
+async fn every_code_of_a_refused_statement_has_its_name() {
+    use {Reason as R, Stage as S};
+    for (code, stage, reason) in [
+        ("42501", S::Access, R::PermissionDenied),
+        ("57014", S::Access, R::TimedOut),
+        ("57P01", S::Access, R::ServerUnavailable),
+        ("42P01", S::Reach, R::ProtocolMismatch),
+        ("42883", S::Reach, R::ProtocolMismatch),
+        ("XX000", S::Access, R::ServerUnavailable),
+    ] {
+        let peer = Peer::that(async move |mut stream| {
+            start_up(&mut stream).await;
+            send(&mut stream, &[OK, READY]).await;
+            message(&mut stream).await;
+            send(&mut stream, &[&error(code, "canary", "canary"), READY]).await;
+            read_to_end(&mut stream).await;
+        })
+        .await;
+        let message = plain(&peer).on("public", "orders", &[]).ends(stage, reason).await;
+        assert!(message.contains(code), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn a_readable_password_is_not_sent_to_a_peer_that_is_not_verified() {
+    for request in [CLEARTEXT, MD5] {
+        let (sent, mut heard) = mpsc::unbounded_channel();
+        let peer = Peer::that(move |mut stream| {
+            let sent = sent.clone();
+            async move {
+                start_up(&mut stream).await;
+                // Split, so that a watcher of whole reads would miss it.
+                for byte in request {
+                    stream.write_all(&[*byte]).await.unwrap();
+                    tokio::task::yield_now().await;
+                }
+                let _ = sent.send(read_to_end(&mut stream).await);
+            }
+        })
+        .await;
+        plain(&peer).ends(Stage::Authenticate, Reason::EncryptionRequired).await;
+        assert_eq!(heard.recv().await.unwrap(), b"", "the password was sent");
+    }
+}
+
+#[tokio::test]
+async fn a_way_to_log_in_that_is_not_known_is_called_so() {
+    // Kerberos V5, SCM, GSSAPI, SSPI, one that does not exist yet, and SASL with OAuth.
+    for request in [
+        &authentication(2, b""),
+        &authentication(6, b""),
+        &authentication(7, b""),
+        &authentication(9, b""),
+        &authentication(99, b""),
+        &scram("OAUTHBEARER"),
+    ] {
+        let peer = answering(&[request]).await;
+        plain(&peer).ends(Stage::Authenticate, Reason::AuthenticationMethodNotSupported).await;
+    }
+}
+
+#[tokio::test]
+async fn a_peer_that_asks_for_no_password_passes_with_a_word_about_it() {
+    let peer = answering(&[OK, READY]).await;
+    assert_eq!(plain(&peer).passes().await.unproven, ["the password, which the server did not ask for"]);
+}
+
+#[tokio::test]
+async fn a_peer_that_does_not_know_the_password_cannot_play_the_server() {
+    let peer = Peer::that(async |mut stream| {
+        let nonce = scram_nonce(&mut stream).await;
+        let first = format!("r={nonce}x,s=c2FsdHNhbHQ=,i=4096");
+        send(&mut stream, &[&authentication(11, first.as_bytes())]).await;
+        message(&mut stream).await;
+        let last = b"v=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+        send(&mut stream, &[&authentication(12, last), OK, READY]).await;
+        read_to_end(&mut stream).await;
+    })
+    .await;
+    plain(&peer).ends(Stage::Reach, Reason::ProtocolMismatch).await;
+}
+
+#[tokio::test]
+async fn a_peer_cannot_make_us_compute() {
+    for rounds in ["100001", "4294967295"] {
+        let (sent, mut heard) = mpsc::unbounded_channel();
+        let peer = Peer::that(move |mut stream| {
+            let sent = sent.clone();
+            async move {
+                let nonce = scram_nonce(&mut stream).await;
+                let first = format!("r={nonce}x,s=c2FsdHNhbHQ=,i={rounds}");
+                send(&mut stream, &[&authentication(11, first.as_bytes())]).await;
+                let _ = sent.send(read_to_end(&mut stream).await);
+            }
+        })
+        .await;
+        plain(&peer).ends(Stage::Reach, Reason::ProtocolMismatch).await;
+        assert_eq!(heard.recv().await.unwrap(), b"");
+    }
+}
+
+#[tokio::test]
+async fn a_pooler_is_asked_nothing_that_it_does_not_understand() {
+    let (sent, mut heard) = mpsc::unbounded_channel();
+    let peer = Peer::that(move |mut stream| {
+        let sent = sent.clone();
+        async move {
+            let _ = sent.send(start_up(&mut stream).await);
+            send(&mut stream, &[OK, READY]).await;
+            let (tag, body) = message(&mut stream).await;
+            let _ = sent.send([&[tag][..], &body[..]].concat());
+        }
+    })
+    .await;
+    plain(&peer).on("public", "orders", &[]).ends(Stage::Access, Reason::ConnectionClosed).await;
+    let start_up = heard.recv().await.unwrap();
+    let names: Vec<&[u8]> = start_up[4..].split(|byte| *byte == 0).step_by(2).filter(|name| !name.is_empty()).collect();
+    let known: [&[u8]; 4] = [b"client_encoding", b"user", b"database", b"application_name"];
+    assert_eq!(names, known, "PgBouncer rejects start-up parameters that it does not know");
+    assert_eq!(heard.recv().await.unwrap()[..2], *b"P\0", "a statement without a name");
+}
+
+#[tokio::test]
+async fn a_look_says_goodbye() {
+    let (sent, mut heard) = mpsc::unbounded_channel();
+    let peer = Peer::that(move |mut stream| {
+        let sent = sent.clone();
+        async move {
+            start_up(&mut stream).await;
+            send(&mut stream, &[OK, READY]).await;
+            let _ = sent.send(read_to_end(&mut stream).await);
+        }
+    })
+    .await;
+    plain(&peer).passes().await;
+    assert_eq!(heard.recv().await.unwrap(), b"X\0\0\0\x04");
+}
+
+/// A peer that says `parts` once it was greeted.
+async fn answering(parts: &[&[u8]]) -> Peer {
+    let answer = parts.concat();
+    Peer::that(move |mut stream| {
+        let answer = answer.clone();
+        async move {
+            start_up(&mut stream).await;
+            send(&mut stream, &[&answer]).await;
+            read_to_end(&mut stream).await;
+        }
+    })
+    .await
+}
+
+/// Reads the start-up message, without its length.
+async fn start_up(stream: &mut TcpStream) -> Vec<u8> {
+    let length = stream.read_u32().await.unwrap() as usize;
+    let mut body = vec![0; length - 4];
+    stream.read_exact(&mut body).await.unwrap();
+    body
+}
+
+/// Reads a message: its type and its body.
+async fn message(stream: &mut TcpStream) -> (u8, Vec<u8>) {
+    (stream.read_u8().await.unwrap(), start_up(stream).await)
+}
+
+/// Plays a server up to the client's first SCRAM message, and returns its nonce.
+async fn scram_nonce(stream: &mut TcpStream) -> String {
+    start_up(stream).await;
+    send(stream, &[&scram("SCRAM-SHA-256")]).await;
+    let (_, body) = message(stream).await;
+    String::from_utf8_lossy(&body).split_once("r=").unwrap().1.to_owned()
+}
+
+async fn send(stream: &mut TcpStream, parts: &[&[u8]]) {
+    stream.write_all(&parts.concat()).await.unwrap();
+}
+
+async fn read_to_end(stream: &mut TcpStream) -> Vec<u8> {
+    let mut all = Vec::new();
+    let _ = stream.read_to_end(&mut all).await;
+    all
+}
+
+fn framed(tag: u8, body: &[u8]) -> Vec<u8> {
+    [&[tag][..], &u32::try_from(body.len() + 4).unwrap().to_be_bytes(), body].concat()
+}
+
+fn authentication(kind: u32, rest: &[u8]) -> Vec<u8> {
+    framed(b'R', &[&kind.to_be_bytes(), rest].concat())
+}
+
+fn scram(mechanism: &str) -> Vec<u8> {
+    authentication(10, format!("{mechanism}\0\0").as_bytes())
+}
+
+fn error(code: &str, text: &str, routine: &str) -> Vec<u8> {
+    framed(b'E', format!("SFATAL\0VFATAL\0C{code}\0M{text}\0R{routine}\0\0").as_bytes())
+}
