@@ -167,12 +167,12 @@ async fn work(
         api_server: addresses_of(&config),
     };
     let working = stop.child_token();
-    let mut lost = leadership.role();
+    let fence = leadership.fence();
     let ended = {
         let labour = std::pin::pin!(parts.labour(working.clone()));
         tokio::select! {
             ended = labour => ended,
-            _ = lost.wait_for(|role| *role == Role::Follower) => {
+            () = fence.closed() => {
                 working.cancel();
                 Err(anyhow::anyhow!("the lead was lost"))
             }
