@@ -120,7 +120,7 @@ impl Call {
 }
 
 impl Limits {
-    const fn to_answer(&self, call: Call) -> Duration {
+    const fn deadline_of(&self, call: Call) -> Duration {
         match call {
             Call::Read | Call::Write => self.call,
             Call::Watch => self.watch_start,
@@ -204,7 +204,7 @@ where
         Box::pin(async move {
             let call = Call::of(request.method(), request.uri());
             let Bounds { limits, fence, .. } = &bounds;
-            let deadline = Instant::now() + limits.to_answer(call);
+            let deadline = Instant::now() + limits.deadline_of(call);
             let answered = timeout_at(deadline, bounds.tries(&inner, call, request, deadline));
             let response = match call {
                 Call::Read | Call::Watch => answered.await,
