@@ -340,10 +340,9 @@ impl Campaign {
         let role = if fence.is_some() { Role::Leader } else { Role::Follower };
         let changed = self.role.send_if_modified(|known| std::mem::replace(known, role) != role);
         if changed {
-            let holder = self.lease.as_ref().and_then(lease_holder).unwrap_or_default();
             match role {
                 Role::Leader => tracing::info!(lease = self.name, "leading"),
-                Role::Follower => tracing::info!(lease = self.name, holder, "no longer leading"),
+                Role::Follower => tracing::info!(lease = self.name, "no longer leading"),
             }
         }
     }
