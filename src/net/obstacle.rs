@@ -28,20 +28,53 @@ pub(super) fn of_obstacle(obstacle: Obstacle) -> Failure {
     }
 }
 
-/// The failure of a connection that could not be made.
-pub(super) fn of_connect(error: &io::Error) -> Failure {
-    use io::ErrorKind as Kind;
-    match error.kind() {
-        Kind::ConnectionRefused => Failure::new(FailureClass::ConnectionRefused),
-        Kind::TimedOut => Failure::new(FailureClass::TimedOut),
-        Kind::PermissionDenied => {
-            Failure::new(FailureClass::NetworkUnreachable).word("the operator's node forbids the connection")
+/// Why an address could not be connected to; of several addresses the first in this order is reported, since it tells most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Miss {
+    /// Something is there, and nothing listens at the port.
+    Refused,
+    /// The connection was ended while it was made.
+    Closed,
+    /// Nobody answered.
+    TimedOut,
+    /// The operator's own node does not let the connection out.
+    NotPermitted,
+    /// There is no way to the address.
+    Unreachable,
+    /// The namespace has used up its new targets.
+    TooManyTargets,
+    /// The process or its node has no file descriptor left.
+    NoDescriptor,
+}
+
+impl Miss {
+    /// The miss that a failed connect stands for.
+    pub(super) fn of(error: &io::Error) -> Self {
+        use io::ErrorKind as Kind;
+        match error.kind() {
+            Kind::ConnectionRefused => Self::Refused,
+            Kind::TimedOut => Self::TimedOut,
+            Kind::PermissionDenied => Self::NotPermitted,
+            kind if is_closed(kind) => Self::Closed,
+            _ if matches!(error.raw_os_error(), Some(ENFILE | EMFILE)) => Self::NoDescriptor,
+            // No route, no network, no address of our own in that family: all the same to who reads it.
+            _ => Self::Unreachable,
         }
-        kind if is_closed(kind) => Failure::new(FailureClass::ConnectionClosed),
-        _ if matches!(error.raw_os_error(), Some(ENFILE | EMFILE)) => {
-            Failure::new(FailureClass::Internal).word("no file descriptor is left")
+    }
+
+    /// The failure it is reported as.
+    pub(super) fn failure(self) -> Failure {
+        match self {
+            Self::Refused => Failure::new(FailureClass::ConnectionRefused),
+            Self::Closed => of_obstacle(Obstacle::Closed),
+            Self::TimedOut => Failure::new(FailureClass::TimedOut),
+            Self::NotPermitted => {
+                Failure::new(FailureClass::NetworkUnreachable).word("the operator's node forbids the connection")
+            }
+            Self::Unreachable => Failure::new(FailureClass::NetworkUnreachable),
+            Self::TooManyTargets => Failure::new(FailureClass::TooManyTargets),
+            Self::NoDescriptor => Failure::new(FailureClass::Internal).word("no file descriptor is left"),
         }
-        _ => Failure::new(FailureClass::NetworkUnreachable),
     }
 }
 
@@ -78,7 +111,7 @@ fn of_io(error: &io::Error) -> Option<Failure> {
     use io::ErrorKind as Kind;
     match error.kind() {
         Kind::ConnectionRefused | Kind::HostUnreachable | Kind::NetworkUnreachable | Kind::TimedOut => {
-            Some(of_connect(error))
+            Some(Miss::of(error).failure())
         }
         kind if is_closed(kind) => Some(of_obstacle(Obstacle::Closed)),
         _ => None,
@@ -171,5 +204,124 @@ fn of_alert(alert: AlertDescription, shown: ClientCertificate) -> Failure {
             Failure::new(FailureClass::TlsFailed).word("it does not know the server name").code(code)
         }
         _ => failed(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fmt, sync::Arc};
+
+    use rustls::OtherError;
+
+    use super::*;
+
+    /// A driver's error, whose words must not be repeated.
+    #[derive(Debug)]
+    struct Driver(Option<Box<dyn Error + Send + Sync>>);
+
+    impl fmt::Display for Driver {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("hunter2")
+        }
+    }
+
+    impl Error for Driver {
+        fn source(&self) -> Option<&(dyn Error + 'static)> {
+            self.0.as_deref().map(|source| source as _)
+        }
+    }
+
+    fn wrapped(error: impl Into<Box<dyn Error + Send + Sync>>) -> Driver {
+        Driver(Some(Box::new(Driver(Some(error.into())))))
+    }
+
+    fn class(error: impl Into<Box<dyn Error + Send + Sync>>) -> Option<FailureClass> {
+        classify(&wrapped(error), ClientCertificate::NotAsked).map(|failure| failure.class())
+    }
+
+    #[test]
+    fn a_cause_is_found_however_deep_it_is_wrapped() {
+        use io::ErrorKind as Kind;
+        let deep = |error: rustls::Error| io::Error::other(io::Error::new(Kind::InvalidData, error));
+        let expired = rustls::Error::InvalidCertificate(CertificateError::Expired);
+        assert_eq!(class(deep(expired.clone())), Some(FailureClass::CertificateExpired));
+        assert_eq!(class(io::Error::other(wrapped(deep(expired)))), Some(FailureClass::CertificateExpired));
+        assert_eq!(class(io::Error::other(OverBudget)), Some(FailureClass::AnswerTooLarge));
+        for (kind, expected) in [
+            (Kind::ConnectionRefused, Some(FailureClass::ConnectionRefused)),
+            (Kind::ConnectionReset, Some(FailureClass::ConnectionClosed)),
+            (Kind::BrokenPipe, Some(FailureClass::ConnectionClosed)),
+            (Kind::UnexpectedEof, Some(FailureClass::ConnectionClosed)),
+            (Kind::TimedOut, Some(FailureClass::TimedOut)),
+            (Kind::HostUnreachable, Some(FailureClass::NetworkUnreachable)),
+            (Kind::NetworkUnreachable, Some(FailureClass::NetworkUnreachable)),
+            (Kind::InvalidData, None),
+            (Kind::Other, None),
+        ] {
+            assert_eq!(class(io::Error::from(kind)), expected, "{kind}");
+            assert_eq!(class(io::Error::new(kind, "hunter2")), expected, "{kind}");
+        }
+    }
+
+    #[test]
+    fn what_nobody_recognises_is_left_to_the_driver() {
+        assert_eq!(classify(&Driver(None), ClientCertificate::Shown), None);
+        let endless = (0..1000).fold(Driver(None), |inner, _| Driver(Some(Box::new(inner))));
+        assert_eq!(classify(&endless, ClientCertificate::Shown), None);
+    }
+
+    #[test]
+    fn no_word_of_an_error_reaches_a_message() {
+        let words = || OtherError(Arc::new(Driver(None)));
+        let name = rustls::pki_types::ServerName::try_from("hunter2").unwrap();
+        for error in [
+            rustls::Error::General("hunter2".to_owned()),
+            rustls::Error::Other(words()),
+            rustls::Error::InvalidCertificate(CertificateError::Other(words())),
+            rustls::Error::InvalidCertificate(CertificateError::NotValidForNameContext {
+                expected: name,
+                presented: vec!["hunter2".to_owned()],
+            }),
+        ] {
+            let failure = classify(&wrapped(io::Error::other(error)), ClientCertificate::NotAsked).unwrap();
+            assert!(!format!("{failure:?} {}", failure.message()).contains("hunter2"), "{}", failure.message());
+        }
+    }
+
+    #[test]
+    fn an_alert_about_a_certificate_is_about_ours_only_where_the_server_asked_for_one() {
+        use AlertDescription as Alert;
+        use ClientCertificate::{NoneShown, NotAsked, Shown};
+        use FailureClass::{ClientCertificateRequired as Required, TlsFailed};
+        for (alert, seen, expected) in [
+            (Alert::CertificateRequired, NotAsked, Required),
+            (Alert::CertificateRequired, NoneShown, Required),
+            (Alert::BadCertificate, NotAsked, TlsFailed),
+            (Alert::BadCertificate, NoneShown, Required),
+            (Alert::UnknownCA, Shown, Required),
+            (Alert::CertificateExpired, Shown, Required),
+            (Alert::HandshakeFailure, NotAsked, TlsFailed),
+            (Alert::HandshakeFailure, NoneShown, Required),
+            (Alert::HandshakeFailure, Shown, TlsFailed),
+            (Alert::ProtocolVersion, NoneShown, TlsFailed),
+            (Alert::InternalError, Shown, TlsFailed),
+        ] {
+            let failure = classify(&rustls::Error::AlertReceived(alert), seen).unwrap();
+            assert_eq!(failure.class(), expected, "{alert:?} {seen:?}");
+            assert!(failure.message().contains(&u8::from(alert).to_string()), "{}", failure.message());
+        }
+    }
+
+    #[test]
+    fn of_several_addresses_the_one_that_answered_is_told_about() {
+        let raw = |number| Miss::of(&io::Error::from_raw_os_error(number));
+        let (refused, unreachable, forbidden, timed_out, full) = (raw(111), raw(113), raw(1), raw(110), raw(24));
+        assert_eq!([unreachable, timed_out, refused].into_iter().min(), Some(refused));
+        assert_eq!([unreachable, timed_out, full].into_iter().min(), Some(timed_out));
+        assert_eq!(full.failure().class(), FailureClass::Internal);
+        assert_eq!(forbidden.failure().class(), FailureClass::NetworkUnreachable);
+        for number in [99, 101, 113, 97, 22] {
+            assert_eq!(raw(number).failure().class(), FailureClass::NetworkUnreachable, "errno {number}");
+        }
     }
 }

@@ -144,9 +144,7 @@ pub enum RuleError {
     #[error("a network is written as an address, a slash and a number of bits")]
     Network,
     /// It is neither a network, an address nor a name.
-    #[error(
-        "a host is a name of letters, digits, hyphens and dots; a name with only digits in its last part is an address"
-    )]
+    #[error("a host is a name of letters, digits, hyphens and dots; a name whose last part is a number is an address")]
     Host,
     /// The network is an IPv4 one in IPv6 clothes, which is judged as IPv4.
     #[error("an IPv4 network is written as IPv4: its IPv6 forms are judged as IPv4")]
@@ -194,7 +192,9 @@ impl FromStr for Place {
             text.parse::<IpAddr>().ok().map(IpNet::from)
         };
         if let Some(network) = network {
-            let disguised = DISGUISES.iter().any(|disguise| IpNet::V6(disguise.network()).contains(&network));
+            // `::` and `::1` alone are real IPv6 addresses among the disguises.
+            let real = network.prefix_len() == 128 && plain(network.addr()) == network.addr();
+            let disguised = DISGUISES.iter().any(|disguise| IpNet::V6(disguise.network()).contains(&network)) && !real;
             return if disguised { Err(RuleError::WriteAsIpv4) } else { Ok(Self::Network(network)) };
         }
         let name = text.strip_suffix('.').unwrap_or(text);
@@ -205,7 +205,7 @@ impl FromStr for Place {
         };
         let is_name = name.len() <= 253
             && name.split('.').all(letters)
-            && name.rsplit('.').next().is_some_and(|last| !last.bytes().all(|b| b.is_ascii_digit()));
+            && name.rsplit('.').next().is_some_and(|last| !is_number(last));
         if is_name { Ok(Self::Host(name.to_ascii_lowercase())) } else { Err(RuleError::Host) }
     }
 }
@@ -306,7 +306,239 @@ fn is_private(ip: IpAddr) -> bool {
     }
 }
 
+/// Whether a resolver takes a label for a number, so that a name ending in it is an address.
+fn is_number(label: &str) -> bool {
+    label.bytes().all(|b| b.is_ascii_digit()) || label.get(..2).is_some_and(|start| start.eq_ignore_ascii_case("0x"))
+}
+
 fn port_of(text: &str) -> Result<u16, RuleError> {
     let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     text.parse().ok().filter(|port| digits && *port != 0).ok_or(RuleError::Port)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rules(texts: &[&str]) -> Vec<Rule> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    fn judge(policy: &Policy, address: &str) -> Judgement {
+        judge_named(policy, "db.example.com", address)
+    }
+
+    fn judge_named(policy: &Policy, host: &str, address: &str) -> Judgement {
+        policy.judge(host, address.parse().unwrap())
+    }
+
+    /// Every IPv6 address that stands for this one.
+    fn in_disguise(ip: Ipv4Addr) -> Vec<IpAddr> {
+        DISGUISES
+            .iter()
+            .map(|disguise| {
+                let mut bytes = disguise.prefix.octets();
+                bytes[disguise.offset..disguise.offset + 4].copy_from_slice(&ip.octets());
+                IpAddr::from(bytes)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_defaults_forbid_the_machine_its_neighbours_and_the_clusters_own_services() {
+        let policy = Policy::default().with_api_server(&["10.96.0.1".parse().unwrap(), "fd00::6443".parse().unwrap()]);
+        for (addresses, why) in [
+            (&["127.0.0.1:1", "127.255.255.255:1", "[::1]:1"][..], Why::Loopback),
+            (&["0.0.0.0:1", "0.255.255.255:1", "[::]:1"], Why::Unspecified),
+            (&["224.0.0.1:1", "239.255.255.255:1", "[ff00::]:1", "[ffff::1]:1"], Why::Multicast),
+            (&["255.255.255.255:1"], Why::Broadcast),
+            (&["169.254.0.1:1", "169.254.169.254:80", "[fe80::1]:1", "[febf:ffff::1]:1"], Why::LinkLocal),
+            (
+                &[
+                    "168.63.129.16:80",
+                    "100.100.100.200:80",
+                    "192.0.0.192:80",
+                    "[fd00:ec2::254]:80",
+                    "[fd20:ce::254]:80",
+                ],
+                Why::Metadata,
+            ),
+            (&["10.96.0.1:443", "10.96.0.1:5432", "[fd00::6443]:443", "[::ffff:10.96.0.1]:1"], Why::ApiServer),
+            (
+                &[
+                    "10.0.0.1:2379",
+                    "10.255.255.255:2381",
+                    "172.16.0.1:10250",
+                    "172.31.255.255:10255",
+                    "192.168.0.1:10259",
+                    "100.64.0.1:10256",
+                    "100.127.255.255:2380",
+                    "[fc00::1]:10250",
+                    "[fdff::1]:2379",
+                    "[fec0::1]:2379",
+                ],
+                Why::ClusterPort,
+            ),
+        ] {
+            for address in addresses {
+                assert_eq!(judge(&policy, address), Judgement::Forbidden(why), "{address}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_neighbours_of_what_is_forbidden_are_allowed() {
+        let policy = Policy::default().with_api_server(&["10.96.0.1".parse().unwrap()]);
+        for address in [
+            "1.0.0.1:1",
+            "126.255.255.255:1",
+            "128.0.0.1:1",
+            "169.253.255.255:1",
+            "169.255.0.1:1",
+            "223.255.255.255:1",
+            "240.0.0.1:1",
+            "255.255.255.254:1",
+            "168.63.129.17:80",
+            "100.100.100.201:80",
+            "192.0.0.191:80",
+            "10.96.0.2:443",
+            "10.0.0.1:2378",
+            "10.0.0.1:2382",
+            "10.0.0.1:10249",
+            "10.0.0.1:10251",
+            "10.0.0.1:10254",
+            "10.0.0.1:10260",
+            "10.0.0.1:5432",
+            "172.15.255.255:10250",
+            "172.32.0.1:10250",
+            "100.63.255.255:10250",
+            "100.128.0.1:10250",
+            "8.8.8.8:2379",
+            "[2001:db8::1]:2379",
+            "[fe7f::1]:1",
+            "[fd00:ec2::255]:80",
+            "[2001::1]:1",
+            "[::2:0:0]:1",
+        ] {
+            assert_eq!(judge(&policy, address), Judgement::Allowed, "{address}");
+        }
+    }
+
+    #[test]
+    fn an_ipv4_address_is_judged_the_same_in_every_disguise() {
+        let policy = Policy::new(rules(&["10.1.0.0/16", "127.0.0.5"]), rules(&["10.1.2.0/24", "8.8.8.8:53"]))
+            .with_api_server(&["10.96.0.1".parse().unwrap()]);
+        for ip in [
+            "127.0.0.1",
+            "127.0.0.5",
+            "0.1.2.3",
+            "10.1.1.1",
+            "10.1.2.3",
+            "10.96.0.1",
+            "8.8.8.8",
+            "9.9.9.9",
+            "224.0.0.5",
+            "169.254.169.254",
+            "255.255.255.255",
+            "192.168.1.1",
+            "168.63.129.16",
+            "100.100.100.200",
+            "192.0.0.192",
+        ] {
+            let ip: Ipv4Addr = ip.parse().unwrap();
+            for port in [53, 443, 2379, 10250] {
+                let expected = policy.judge("db", SocketAddr::from((ip, port)));
+                for disguised in in_disguise(ip) {
+                    assert_eq!(policy.judge("db", SocketAddr::new(disguised, port)), expected, "{ip} as {disguised}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn deny_wins_over_allow_and_allow_over_the_defaults() {
+        let policy = Policy::new(
+            rules(&["127.0.0.0/8:5432", "10.0.0.0/8", "metadata.example.com"]),
+            rules(&["10.1.0.0/16", "evil.example.com", "9.9.9.9:25"]),
+        );
+        let denied = Judgement::Forbidden(Why::Denied);
+        assert_eq!(judge(&policy, "127.0.0.1:5432"), Judgement::Allowed);
+        assert_eq!(judge(&policy, "127.0.0.1:5433"), Judgement::Forbidden(Why::Loopback));
+        assert_eq!(judge(&policy, "10.0.0.1:2379"), Judgement::Allowed);
+        assert_eq!(judge(&policy, "10.1.0.1:5432"), denied);
+        assert_eq!(judge(&policy, "9.9.9.9:25"), denied);
+        assert_eq!(judge(&policy, "9.9.9.9:26"), Judgement::Allowed);
+        assert_eq!(judge_named(&policy, "metadata.example.com", "169.254.169.254:80"), Judgement::Allowed);
+        for name in ["evil.example.com", "EVIL.example.com", "evil.example.com."] {
+            assert_eq!(judge_named(&policy, name, "8.8.8.8:443"), denied, "{name}");
+        }
+        assert_eq!(judge_named(&policy, "not-evil.example.com", "8.8.8.8:443"), Judgement::Allowed);
+    }
+
+    #[test]
+    fn allowing_everything_in_ipv6_allows_no_ipv4() {
+        let policy = Policy::new(rules(&["::/0"]), Vec::new());
+        for disguised in in_disguise(Ipv4Addr::LOCALHOST) {
+            let judged = policy.judge("db", SocketAddr::new(disguised, 80));
+            assert_eq!(judged, Judgement::Forbidden(Why::Loopback), "{disguised}");
+        }
+        assert_eq!(judge(&policy, "[fe80::1]:80"), Judgement::Allowed);
+    }
+
+    #[test]
+    fn a_rule_reads_as_it_was_written() {
+        for (text, shown) in [
+            ("10.0.0.0/8", "10.0.0.0/8"),
+            (" 10.1.2.3/8:5432 ", "10.0.0.0/8:5432"),
+            ("10.1.2.3", "10.1.2.3/32"),
+            ("10.1.2.3:80", "10.1.2.3/32:80"),
+            ("fd00::/8", "fd00::/8"),
+            ("[fd00::/8]:5432", "[fd00::/8]:5432"),
+            ("[fd00::1]", "fd00::1/128"),
+            ("::1", "::1/128"),
+            ("Db.Example.COM.", "db.example.com"),
+            ("db.example.com:5432", "db.example.com:5432"),
+            ("localhost", "localhost"),
+            ("1a.test", "1a.test"),
+        ] {
+            let rule: Rule = text.parse().unwrap();
+            assert_eq!(rule.to_string(), shown);
+            assert_eq!(rule.to_string().parse::<Rule>().unwrap(), rule);
+        }
+    }
+
+    #[test]
+    fn a_rule_that_would_not_do_what_it_says_is_refused() {
+        for (text, error) in [
+            ("", RuleError::Empty),
+            ("  ", RuleError::Empty),
+            ("10.0.0.0/33", RuleError::Network),
+            ("10.0.0/8", RuleError::Network),
+            ("example.com/8", RuleError::Network),
+            ("[fd00::/8", RuleError::Network),
+            ("[fd00::/8]5432", RuleError::Network),
+            ("[10.0.0.0/8]:5432", RuleError::Network),
+            ("10.0.0.0/8:", RuleError::Port),
+            ("10.0.0.0/8:0", RuleError::Port),
+            ("10.0.0.0/8:65536", RuleError::Port),
+            ("10.0.0.0/8:+80", RuleError::Port),
+            ("db.example.com:http", RuleError::Port),
+            ("https://db.example.com", RuleError::Port),
+            ("*.example.com", RuleError::Host),
+            ("db..example.com", RuleError::Host),
+            ("10.0.0.300", RuleError::Host),
+            ("0x7f.1", RuleError::Host),
+            ("127.0x1", RuleError::Host),
+            ("2130706433", RuleError::Host),
+            ("user@db", RuleError::Host),
+            ("::ffff:10.0.0.0/104", RuleError::WriteAsIpv4),
+            ("64:ff9b::/96", RuleError::WriteAsIpv4),
+            ("[2002:a00::/24]:80", RuleError::WriteAsIpv4),
+            ("::ffff:127.0.0.1", RuleError::WriteAsIpv4),
+            ("::7f00:1", RuleError::WriteAsIpv4),
+            ("::/96", RuleError::WriteAsIpv4),
+        ] {
+            assert_eq!(text.parse::<Rule>().unwrap_err(), error, "{text}");
+        }
+    }
 }

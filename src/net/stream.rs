@@ -3,6 +3,7 @@
 
 use std::{
     fmt, io,
+    net::SocketAddr,
     pin::Pin,
     sync::{
         Arc, OnceLock,
@@ -105,6 +106,14 @@ impl Stream {
         // A probe is a dialogue of small messages; waiting to fill segments would only slow it down. It works without, too.
         let _ = tcp.set_nodelay(true);
         Self { tcp, allowance, answered: Answered::NotYet }
+    }
+
+    /// The address that was dialled.
+    ///
+    /// # Errors
+    /// Where the socket is no longer connected.
+    pub fn peer(&self) -> io::Result<SocketAddr> {
+        self.tcp.peer_addr()
     }
 
     fn saw_end(&self) {

@@ -8,7 +8,7 @@ use std::{
 };
 
 /// The time in which the limit counts: the flag is a number per minute.
-const WINDOW: Duration = Duration::from_secs(60);
+const WINDOW: Duration = Duration::from_mins(1);
 
 /// Most addresses remembered over all namespaces: six times the largest fleet this operator is measured with (10,000), at
 /// about 60 bytes each, so at most 4 MB. A forgotten address counts as new once more.

@@ -379,3 +379,156 @@ fn private_key(text: &[u8]) -> Result<PrivateKeyDer<'static>, Unusable> {
         _ => Unusable::MalformedPem,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{KeyPair, PKCS_RSA_SHA256};
+
+    use super::*;
+    use crate::net::stand_in::{Authority, Issued};
+
+    fn bundle(certificates: usize) -> String {
+        Authority::new().pem.repeat(certificates)
+    }
+
+    fn identity(issued: &Issued, key: &str) -> Result<Identity, Unusable> {
+        Identity::from_pem(issued.certificate.as_bytes(), key.as_bytes())
+    }
+
+    /// PEM of `der`, made here since the keys' usual libraries write one form each.
+    fn pem(label: &str, der: &[u8]) -> String {
+        let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+        let encoded: String = der
+            .chunks(3)
+            .flat_map(|chunk| {
+                let bits =
+                    chunk.iter().fold(0u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
+                let sign = move |n: usize| {
+                    if n > chunk.len() { '=' } else { char::from(alphabet[(bits >> (18 - 6 * n) & 63) as usize]) }
+                };
+                (0..4).map(sign)
+            })
+            .collect();
+        format!("-----BEGIN {label}-----\n{encoded}\n-----END {label}-----\n")
+    }
+
+    #[test]
+    fn a_bundle_holds_one_to_sixty_four_certificates() {
+        for (count, expected) in [(1, Ok(1)), (64, Ok(64)), (65, Err(Unusable::TooManyCertificates))] {
+            let counted = Roots::from_pem(bundle(count).as_bytes()).map(|roots| match roots {
+                Roots::Bundle(bundle) => bundle.0.len(),
+                Roots::System => 0,
+            });
+            assert_eq!(counted, expected);
+        }
+        let with_notes = format!("# our CA\r\n{}\nthe end", bundle(2).replace('\n', "\r\n"));
+        assert!(Roots::from_pem(with_notes.as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn what_is_not_a_bundle_is_refused_in_our_words() {
+        let broken = bundle(1).replacen('M', "?", 1);
+        let cut = bundle(1).replace("-----END CERTIFICATE-----", "");
+        for (text, expected) in [
+            (String::new(), Unusable::NoCertificate),
+            ("hunter2".to_owned(), Unusable::NoCertificate),
+            (KeyPair::generate().unwrap().serialize_pem(), Unusable::NoCertificate),
+            (broken, Unusable::MalformedPem),
+            (cut, Unusable::MalformedPem),
+            (pem("CERTIFICATE", b"hunter2"), Unusable::MalformedCertificate),
+        ] {
+            let error = Roots::from_pem(text.as_bytes()).unwrap_err();
+            assert_eq!(error, expected);
+            assert!(!format!("{error} {error:?}").contains("hunter2"));
+        }
+    }
+
+    #[test]
+    fn a_key_is_read_in_each_of_its_forms() {
+        let authority = Authority::new();
+        let issued = authority.server("client");
+        assert!(identity(&issued, &issued.key).is_ok(), "PKCS#8");
+
+        let pkcs8 = PrivateKeyDer::from_pem_slice(issued.key.as_bytes()).unwrap();
+        let pair = aws_lc_rs_signature(pkcs8.secret_der());
+        assert!(identity(&issued, &pair).is_ok(), "SEC1");
+
+        let rsa = KeyPair::generate_for(&PKCS_RSA_SHA256).unwrap();
+        let issued = authority.issue_for(&rsa, "client");
+        // The PKCS#8 form of an RSA key of 2048 bits is 26 bytes of frame and the PKCS#1 form.
+        let pkcs1 = pem("RSA PRIVATE KEY", &rsa.serialized_der()[26..]);
+        assert!(identity(&issued, &pkcs1).is_ok(), "PKCS#1");
+        let with_parameters =
+            format!("-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n{pkcs1}");
+        assert!(identity(&issued, &with_parameters).is_ok(), "something before the key");
+    }
+
+    fn aws_lc_rs_signature(pkcs8: &[u8]) -> String {
+        use ::aws_lc_rs::{encoding::AsDer as _, signature};
+        let pair = signature::EcdsaKeyPair::from_pkcs8(&signature::ECDSA_P256_SHA256_ASN1_SIGNING, pkcs8).unwrap();
+        pem("EC PRIVATE KEY", pair.private_key().as_der().unwrap().as_ref())
+    }
+
+    #[test]
+    fn a_key_that_cannot_be_used_is_refused_in_our_words() {
+        let issued = Authority::new().server("client");
+        let legacy = "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\nAAAA\n-----END RSA PRIVATE KEY-----";
+        for (key, expected) in [
+            (String::new(), Unusable::NoPrivateKey),
+            (issued.certificate.clone(), Unusable::NoPrivateKey),
+            (pem("ENCRYPTED PRIVATE KEY", b"hunter2"), Unusable::EncryptedPrivateKey),
+            (legacy.to_owned(), Unusable::EncryptedPrivateKey),
+            (pem("PRIVATE KEY", b"hunter2"), Unusable::UnsupportedPrivateKey),
+            ("-----BEGIN PRIVATE KEY-----\nhunter2\n".to_owned(), Unusable::MalformedPem),
+            (KeyPair::generate().unwrap().serialize_pem(), Unusable::PrivateKeyMismatch),
+        ] {
+            let error = identity(&issued, &key).unwrap_err();
+            assert_eq!(error, expected, "{key}");
+            assert!(!format!("{error} {error:?}").contains("hunter2"));
+        }
+        let not_a_certificate = Issued { certificate: pem("CERTIFICATE", b"hunter2"), key: issued.key.clone() };
+        assert_eq!(identity(&not_a_certificate, &issued.key).unwrap_err(), Unusable::MalformedCertificate);
+    }
+
+    #[test]
+    fn a_password_is_told_to_verified_peers_only() {
+        let own = Authority::new().roots();
+        for (mode, system, bundle) in [
+            (Mode::Disable, false, false),
+            (Mode::Require, false, false),
+            (Mode::VerifyCa, false, true),
+            (Mode::VerifyFull, true, true),
+        ] {
+            let verified = |roots: &Roots| Tls { mode, roots: roots.clone(), ..Tls::default() }.peer_is_verified();
+            assert_eq!((verified(&Roots::System), verified(&own)), (system, bundle), "{mode:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_of_a_key_shows_in_debug() {
+        let issued = Authority::new().server("client");
+        let tls = Tls { identity: Some(issued.identity()), roots: Authority::new().roots(), ..Tls::default() };
+        let shown = format!("{tls:?}");
+        assert!(shown.contains("Identity(…)") && shown.contains("Bundle(1 certificates)"), "{shown}");
+        let config = Ground::new().config(&tls, &Witness::default()).unwrap();
+        let key = PrivateKeyDer::from_pem_slice(issued.key.as_bytes()).unwrap();
+        // The bytes of a key, as derived formatting would list them.
+        let listed: Vec<String> = key.secret_der()[40..48].iter().map(ToString::to_string).collect();
+        assert!(!format!("{config:?}").contains(&listed.join(", ")));
+    }
+
+    #[test]
+    fn every_probe_is_a_full_handshake_without_a_log_of_keys() {
+        let tls = Tls { roots: Authority::new().roots(), ..Tls::default() };
+        let config = Ground::new().config(&tls, &Witness::default()).unwrap();
+        assert!(!config.enable_early_data);
+        assert!(!config.key_log.will_log("CLIENT_RANDOM"));
+        assert!(format!("{:?}", config.resumption).contains("Disabled"), "{:?}", config.resumption);
+    }
+
+    #[test]
+    fn a_disabled_mode_has_no_configuration() {
+        let tls = Tls { mode: Mode::Disable, ..Tls::default() };
+        assert_eq!(Ground::new().config(&tls, &Witness::default()).unwrap_err(), Impossible::Disabled);
+    }
+}
