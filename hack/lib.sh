@@ -1,8 +1,9 @@
 # Shared by the scripts in hack/; sourced, never run. Linux only: it reads /proc.
 # shellcheck shell=bash
-set -euo pipefail
 
+# shellcheck disable=SC2034 # of use to those who source this
 HACK=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck disable=SC2034
 CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/connection-operator
 
 say() { printf '%s\n' "$*" >&2; }
@@ -37,8 +38,11 @@ alive() {
   local pid start name
   while read -r pid start name; do
     [ "$name" = "$2" ] || continue
-    [ -n "$start" ] && [ "$(started "$pid")" = "$start" ] && [ "$(sed 's/.*) //' "/proc/$pid/stat" 2>/dev/null | cut -c1)" != Z ]
-    return
+    # with a number: a bare `return` inside a trap means the status from before the trap
+    if [ -n "$start" ] && [ "$(started "$pid")" = "$start" ] && [ "$(sed 's/.*) //' "/proc/$pid/stat" 2>/dev/null | cut -c1)" != Z ]; then
+      return 0
+    fi
+    return 1
   done <"$1"
   return 1
 }
@@ -56,8 +60,30 @@ stop_process() {
     done
     if alive "$1" "$2"; then kill -KILL "$pid" 2>/dev/null || true; fi
   done < <(cat "$1")
-  { grep -v " $2\$" "$1" || true; } >"$1.new"
-  mv "$1.new" "$1"
+  { grep -v " $2\$" "$1" 2>/dev/null || true; } >"$1.new"
+  mv "$1.new" "$1" 2>/dev/null || true   # somebody else may be stopping it too
+}
+# kill_tree PID: a process and all it started.
+kill_tree() {
+  local child
+  # shellcheck disable=SC2013 # words, not lines
+  for child in $(cat "/proc/$1"/task/*/children 2>/dev/null); do kill_tree "$child"; done
+  kill "$1" 2>/dev/null || true
+}
+# all_of PID...: wait for our background jobs; the first that fails ends the others.
+all_of() {
+  local pid other left
+  while [ $# -gt 0 ]; do
+    left=()
+    for pid; do
+      if kill -0 "$pid" 2>/dev/null; then left+=("$pid"); continue; fi
+      wait "$pid" && continue
+      for other; do kill_tree "$other"; done
+      return 1
+    done
+    set -- "${left[@]}"
+    sleep 0.1
+  done
 }
 # launch PIDS NAME LOG COMMAND...: in a session of its own (no Ctrl-C from the terminal), holding none of the caller's pipes.
 launch() {

@@ -423,6 +423,16 @@ impl Reason {
         }
     }
 
+    /// The status of a Ready condition with this reason.
+    pub const fn ready(self) -> Status {
+        match self.outlook() {
+            Outlook::Good => Status::True,
+            Outlook::Neutral | Outlook::Answer | Outlook::Waiting | Outlook::Still => Status::Unknown,
+            Outlook::Arrives if matches!(self, Self::SecretNotReadable) => Status::Unknown,
+            Outlook::Transient | Outlook::Arrives | Outlook::Terminal => Status::False,
+        }
+    }
+
     /// Whether the reason says that the server rejected the credentials, so that trying again may lock an account.
     pub const fn is_rejection(self) -> bool {
         matches!(self, Self::AuthenticationFailed | Self::AccountLocked | Self::CredentialsExpired)

@@ -3,7 +3,10 @@
 use std::{io, process::ExitCode};
 
 use clap::Parser as _;
-use connection_operator::cli::{Cli, Command, print};
+use connection_operator::{
+    app,
+    cli::{Cli, Command, print},
+};
 
 fn main() -> ExitCode {
     if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
@@ -20,7 +23,7 @@ fn main() -> ExitCode {
 
 fn obey(command: Command) -> anyhow::Result<()> {
     match command {
-        Command::Run(_arguments) => anyhow::bail!("`run` is not part of this build"),
+        Command::Run(arguments) => app::run(&arguments),
         Command::Crd => Ok(print::crds(&mut io::stdout())?),
         Command::Types => Ok(print::types(&mut io::stdout())?),
         Command::Version => Ok(print::version(&mut io::stdout())?),

@@ -1,4 +1,4 @@
-module controlplane
+module connection-operator.invalid/hack/controlplane
 
 go 1.26.0
 

@@ -19,8 +19,8 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
         let number: u32 = number.parse().ok()?;
         sum += number
             * match &unit[..letters] {
-                "h" => Duration::from_secs(3600),
-                "m" => Duration::from_secs(60),
+                "h" => Duration::from_hours(1),
+                "m" => Duration::from_mins(1),
                 "s" => Duration::from_secs(1),
                 "ms" => Duration::from_millis(1),
                 _ => return None,

@@ -26,3 +26,24 @@ pub enum Command {
     /// Print the version
     Version,
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory as _, Parser as _};
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_subcommand_of_the_contract_is_understood() {
+        for word in ["run", "crd", "types", "version"] {
+            assert!(Cli::try_parse_from(["connection-operator", word]).is_ok(), "{word}");
+        }
+        assert!(Cli::try_parse_from(["connection-operator"]).is_err());
+        assert!(Cli::try_parse_from(["connection-operator", "crds"]).is_err());
+    }
+}

@@ -47,3 +47,31 @@ pub fn version(out: &mut impl Write) -> io::Result<()> {
 pub fn yaml(resource: &impl serde::Serialize) -> io::Result<String> {
     serde_saphyr::to_string(resource).map(|text| format!("{}\n", text.trim_end())).map_err(io::Error::other)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn printed(print: fn(&mut Vec<u8>) -> io::Result<()>) -> String {
+        let mut out = Vec::new();
+        print(&mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn each_type_has_its_line() {
+        let text = printed(types);
+        assert_eq!(text.lines().count(), 1 + ConnectionType::ALL.len());
+        for (line, kind) in text.lines().skip(1).zip(ConnectionType::ALL) {
+            let words: Vec<&str> = line.split_whitespace().take(2).collect();
+            assert_eq!(words, [kind.as_str(), kind.member()]);
+            assert!(line.ends_with(kind.summary()));
+        }
+    }
+
+    #[test]
+    fn the_same_build_prints_the_same_bytes() {
+        assert_eq!(printed(crds), printed(crds));
+        assert!(printed(crds).ends_with('\n') && printed(version).ends_with('\n'));
+    }
+}

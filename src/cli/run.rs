@@ -112,13 +112,13 @@ impl Whereabouts {
     /// # Errors
     /// [`NoRandomness`] where the operating system gives no random bytes.
     pub fn from_environment() -> Result<Self, NoRandomness> {
-        let mut random = [0; 5];
+        let mut random = [0; 8];
         aws_lc_rs::rand::fill(&mut random).map_err(|_| NoRandomness)?;
         let read = |path: &str| std::fs::read_to_string(path).ok();
         Ok(Self::new(|name| std::env::var(name).ok(), read, random))
     }
 
-    fn new(variable: impl Fn(&str) -> Option<String>, file: impl Fn(&str) -> Option<String>, random: [u8; 5]) -> Self {
+    fn new(variable: impl Fn(&str) -> Option<String>, file: impl Fn(&str) -> Option<String>, random: [u8; 8]) -> Self {
         let text = |text: Option<String>| text.map(|t| t.trim().to_owned()).filter(|t| !t.is_empty());
         let namespace = text(variable("POD_NAMESPACE"))
             .or_else(|| text(file(NAMESPACE_FILE)))
@@ -126,8 +126,7 @@ impl Whereabouts {
         let name = text(variable("POD_NAME"))
             .or_else(|| text(file(HOSTNAME_FILE)))
             .unwrap_or_else(|| "connection-operator".to_owned());
-        let suffix: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-        Self { namespace, identity: format!("{name}_{suffix}") }
+        Self { namespace, identity: format!("{name}_{:016x}", u64::from_be_bytes(random)) }
     }
 }
 
@@ -405,10 +404,10 @@ mod tests {
             "POD_NAME" => Some("operator-0".to_owned()),
             _ => None,
         };
-        let first = Whereabouts::new(pod, |_| None, [1; 5]);
+        let first = Whereabouts::new(pod, |_| None, [1; 8]);
         assert_eq!(first.namespace, "platform");
         assert!(first.identity.starts_with("operator-0_"));
-        assert_ne!(first.identity, Whereabouts::new(pod, |_| None, [2; 5]).identity);
+        assert_ne!(first.identity, Whereabouts::new(pod, |_| None, [2; 8]).identity);
         assert_ne!(
             Whereabouts::from_environment().unwrap().identity,
             Whereabouts::from_environment().unwrap().identity
@@ -418,11 +417,11 @@ mod tests {
     #[test]
     fn without_a_pod_the_service_account_then_the_default_tell_the_namespace() {
         let file = |path: &str| (path == NAMESPACE_FILE).then(|| "from-file\n".to_owned());
-        assert_eq!(Whereabouts::new(|_| None, file, [0; 5]).namespace, "from-file");
-        let nothing = Whereabouts::new(|_| Some(String::new()), |_| None, [0; 5]);
+        assert_eq!(Whereabouts::new(|_| None, file, [0; 8]).namespace, "from-file");
+        let nothing = Whereabouts::new(|_| Some(String::new()), |_| None, [0; 8]);
         assert_eq!(
             (nothing.namespace.as_str(), nothing.identity.as_str()),
-            ("default", "connection-operator_0000000000")
+            ("default", "connection-operator_0000000000000000")
         );
     }
 }

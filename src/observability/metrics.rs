@@ -202,6 +202,9 @@ impl Metrics {
     }
 
     /// Everything, in the `OpenMetrics` text format; served as [`CONTENT_TYPE`].
+    ///
+    /// # Panics
+    /// Never: a `String` takes all that is written to it.
     pub fn encode(&self) -> String {
         let mut text = String::new();
         encode(&mut text, &self.registry).expect("a String takes all that is written to it");

@@ -2,6 +2,8 @@
 //!
 //! Everything here is written to by others and read by people and machines; it decides nothing about connections.
 
+pub mod health;
+pub mod http;
 pub mod metrics;
 pub(crate) mod requests;
 pub mod telemetry;

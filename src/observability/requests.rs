@@ -67,11 +67,8 @@ pub(crate) fn resource(path: &str) -> &'static str {
         let root = path.trim_matches('/').split('/').next().unwrap_or_default();
         return if matches!(root, "api" | "apis" | "version" | "openapi") { "discovery" } else { OTHER };
     };
-    let known_part = |part: Option<&str>| match part {
-        Some(part) => RESOURCES.iter().find(|w| w.split_once('/') == Some((place.resource, part))).copied(),
-        None => None,
-    };
-    known_part(place.part).unwrap_or_else(|| known(place.resource))
+    let known_part = |part| RESOURCES.iter().find(|word| word.split_once('/') == Some((place.resource, part))).copied();
+    place.part.and_then(known_part).unwrap_or_else(|| known(place.resource))
 }
 
 /// `plural` itself where it is in the list, else `other`.
@@ -101,10 +98,7 @@ struct Place<'a> {
 
 fn place(path: &str) -> Option<Place<'_>> {
     let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
-    let below = match parts.as_slice() {
-        ["api", _, below @ ..] | ["apis", _, _, below @ ..] => below,
-        _ => return None,
-    };
+    let (["api", _, below @ ..] | ["apis", _, _, below @ ..]) = parts.as_slice() else { return None };
     // `namespaces/x/y` is a resource `y` in the namespace `x`, but for the two parts that a Namespace itself has.
     let below = match below {
         ["namespaces", _, part, ..] if matches!(*part, "status" | "finalize") => below,

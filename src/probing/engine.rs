@@ -6,7 +6,7 @@
 use std::{
     num::NonZeroUsize,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use tokio::{sync::Notify, task::JoinSet, time};
@@ -14,14 +14,17 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     connections::{ConnectionType, Probe},
-    failure::{Reason, Report},
+    failure::Report,
     net::{World, climb},
 };
 
 use super::{
-    Subject,
+    Subject, Tempo,
     roster::{Change, Due, Ended, Look, Opinion, Roster, RunId, Start},
 };
+
+/// How long the engine rests at most, so that its standstill is noticed.
+pub const BEAT: Duration = Duration::from_secs(5);
 
 /// A probe that can be carried and shared.
 pub type SharedProbe = Arc<dyn Probe>;
@@ -32,9 +35,7 @@ pub trait Witness: Send + Sync + 'static {
     fn probed(&self, subject: &Subject, kind: ConnectionType, report: &Report);
     /// A failure was held back: it speaks against the verdict and did not change it.
     fn held_back(&self, subject: &Subject, kind: ConnectionType, report: &Report);
-    /// A verdict changed; `None` before the first and after the last one.
-    fn verdict(&self, kind: ConnectionType, before: Option<Reason>, after: Option<Reason>);
-    /// How many probes run, and how many wait for a permit.
+    /// The engine turned: this many probes run, and this many wait for a permit. It turns at least every [`BEAT`].
     fn load(&self, running: usize, waiting: usize);
 }
 
@@ -74,11 +75,13 @@ impl Engine {
 
     /// Takes a connection over, or notices that it changed.
     pub fn set(&self, look: Look<SharedProbe>) {
-        let kind = look.kind;
-        let (before, after) = self.roster().set(look, now());
-        if before != Some(after) {
-            self.shared.witness.verdict(kind, before, Some(after));
-        }
+        self.roster().set(look, now());
+        self.shared.changed.notify_one();
+    }
+
+    /// Notices that a connection is probed at another pace.
+    pub fn retune(&self, uid: &str, tempo: Tempo) {
+        self.roster().retune(uid, tempo, now());
         self.shared.changed.notify_one();
     }
 
@@ -90,10 +93,7 @@ impl Engine {
 
     /// Forgets a connection.
     pub fn remove(&self, uid: &str) {
-        let removed = self.roster().remove(uid);
-        if let Some((kind, before)) = removed {
-            self.shared.witness.verdict(kind, Some(before), None);
-        }
+        self.roster().remove(uid);
     }
 
     /// What is believed about a connection; `None` where it was never handed in.
@@ -118,15 +118,11 @@ impl Engine {
             for start in starts {
                 flights.spawn(fly(start, Arc::clone(&self.shared.world)));
             }
-            let alarm = async {
-                match wake_at {
-                    Some(at) => time::sleep_until(at.into()).await,
-                    None => std::future::pending().await,
-                }
-            };
+            let latest = now() + BEAT;
+            let wake_at = wake_at.map_or(latest, |at| at.min(latest));
             tokio::select! {
                 () = stop.cancelled() => break,
-                () = alarm => {}
+                () = time::sleep_until(wake_at.into()) => {}
                 () = self.shared.changed.notified() => {}
                 Some(landed) = flights.join_next() => {
                     // A flight cannot panic: `climb` is its boundary. If it ever did, its permit would stay taken.
@@ -151,7 +147,6 @@ impl Engine {
     }
 
     fn tell(&self, change: &Change) {
-        self.shared.witness.verdict(change.kind, Some(change.before), Some(change.after));
         (self.shared.wake)(&change.subject);
     }
 

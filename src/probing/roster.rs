@@ -163,11 +163,9 @@ impl<P: Clone> Roster<P> {
         }
     }
 
-    /// Takes a connection over, or notices that it changed. A new target is looked at at once. Returns the reason of the
-    /// verdict before and after.
-    pub fn set(&mut self, look: Look<P>, now: Instant) -> (Option<Reason>, Reason) {
+    /// Takes a connection over, or notices that it changed. A new target is looked at at once.
+    pub fn set(&mut self, look: Look<P>, now: Instant) {
         let uid = Arc::clone(&look.subject.uid);
-        let before = self.entries.get(&uid).map(|entry| entry.belief.verdict().reason());
         match self.entries.remove(&uid) {
             None => self.first_sight(look, now),
             Some(entry) if entry.look.target == look.target && entry.look.credential == look.credential => {
@@ -176,8 +174,18 @@ impl<P: Clone> Roster<P> {
             Some(entry) => self.new_target(entry, look, now),
         }
         self.set_alarm(&uid);
-        let after = self.entries.get(&uid).map_or(Reason::Pending, |entry| entry.belief.verdict().reason());
-        (before, after)
+    }
+
+    /// Notices that a connection is probed at another pace; its verdict stays.
+    pub fn retune(&mut self, uid: &str, tempo: Tempo, now: Instant) {
+        let Some((uid, entry)) = self.entries.remove_entry(uid) else { return };
+        if entry.look.tempo == tempo {
+            self.entries.insert(uid, entry);
+            return;
+        }
+        let look = Look { tempo, ..entry.look.clone() };
+        self.same_target(entry, look, now);
+        self.set_alarm(&uid);
     }
 
     /// Someone asked for a probe now.
@@ -193,16 +201,15 @@ impl<P: Clone> Roster<P> {
         self.set_alarm(uid);
     }
 
-    /// Forgets a connection, and returns its type and the reason of its last verdict. A run that is in flight is dropped.
-    pub fn remove(&mut self, uid: &str) -> Option<(ConnectionType, Reason)> {
-        let entry = self.entries.remove(uid)?;
+    /// Forgets a connection. A run of it that is in flight will be dropped.
+    pub fn remove(&mut self, uid: &str) {
+        let Some(entry) = self.entries.remove(uid) else { return };
         if let Some(alarm) = entry.alarm {
             self.alarms.remove(&(alarm, Arc::clone(&entry.look.subject.uid)));
         }
         if let Some(credential) = entry.look.credential {
             self.rejections.release(credential);
         }
-        Some((entry.look.kind, entry.belief.verdict().reason()))
     }
 
     /// What is believed about a connection.
@@ -553,7 +560,7 @@ mod tests {
     #[test]
     fn siblings_take_the_rejection_of_one_login() {
         let (mut roster, now) = (Roster::new(permits(64)), Instant::now());
-        (0..10).for_each(|n| _ = roster.set(with_secret(&format!("c{n}"), "wrong"), now));
+        (0..10).for_each(|n| roster.set(with_secret(&format!("c{n}"), "wrong"), now));
         let first = starts(&mut roster, now);
         assert_eq!(first.len(), 1, "first logins go one at a time");
         roster.ended(first[0].0, &failed(FailureClass::WrongCredentials), now);
@@ -568,7 +575,7 @@ mod tests {
     #[test]
     fn an_accepted_credential_lets_all_siblings_dial() {
         let (mut roster, now) = (Roster::new(permits(64)), Instant::now());
-        (0..10).for_each(|n| _ = roster.set(with_secret(&format!("c{n}"), "right"), now));
+        (0..10).for_each(|n| roster.set(with_secret(&format!("c{n}"), "right"), now));
         let first = starts(&mut roster, now);
         roster.ended(first[0].0, &passed(), now);
         assert_eq!(starts(&mut roster, now).len(), 9);

@@ -99,7 +99,7 @@ impl Belief {
     }
 
     /// A stored status is history: a True counts as "was Ready, no failures".
-    pub const fn remembered(memory: Memory, now: Instant) -> Self {
+    pub fn remembered(memory: Memory, now: Instant) -> Self {
         let broken = !matches!(memory, Memory::Ready);
         Self { verdict: Verdict::Remembered(memory), broken, ..Self::new(now) }
     }

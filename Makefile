@@ -1,0 +1,34 @@
+# `make` lists what there is.
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-unit build tools fmt lint generate clean
+
+help: ## this list
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+demo: ## the operator in two minutes; KEEP=1 leaves it running, CONTEXT=name uses a cluster of yours
+	@KEEP='$(KEEP)' CONTEXT='$(CONTEXT)' hack/demo
+
+test: ## everything: formatting, lints, unit tests, tests against a real API server and PostgreSQL
+	@hack/test
+
+test-unit: ## the tests that need nothing but the code
+	@cargo test --locked --lib
+
+build: ## the operator, for production
+	@cargo build --locked --release
+
+tools: ## what the tests and the demo need, into the cache
+	@hack/tools all
+
+fmt: ## format the code
+	@cargo fmt --all
+
+lint: ## formatting and lints, as the tests check them
+	@cargo fmt --all --check
+	@cargo clippy --locked --all-targets -- -D warnings
+
+generate: ## write crds/, docs/ and examples/ from the code
+	@UPDATE_GOLDEN=1 cargo test --locked --test contract
+
+clean: ## remove what was built here; the tools in the cache stay
+	@cargo clean

@@ -1,0 +1,745 @@
+//! Leader election on a Lease, so that one of several replicas probes and writes.
+//!
+//! It promises that a process has stopped writing before another may begin ([`Fence`]), and that a leader which goes on
+//! purpose hands over at once. It decides nothing else, and no write of the operator's own goes through here.
+
+use std::{pin::Pin, time::Duration};
+
+use futures::{Stream, StreamExt as _};
+use k8s_openapi::{
+    api::coordination::v1::{Lease, LeaseSpec},
+    apimachinery::pkg::apis::meta::v1::MicroTime,
+    jiff::Timestamp,
+};
+use kube::{
+    Api, Client,
+    api::{ObjectMeta, PostParams, WatchEvent, WatchParams},
+};
+use tokio::{
+    sync::watch,
+    task::JoinHandle,
+    time::{Instant, sleep_until, timeout_at},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::secret::Digest;
+
+pub mod election;
+
+pub use crate::observability::metrics::Role;
+use election::{ATTEMPT, Candidate, LEASE, Step, Term};
+
+/// Name of the Lease, where neither namespaces nor a selector narrow what is acted on.
+pub const LEASE_NAME: &str = "connection-operator";
+
+/// Time for giving the Lease back; whoever cannot within it lets others wait for the Lease to run out.
+const RELEASE_DEADLINE: Duration = Duration::from_secs(2);
+
+/// The Lease that those who act on the same Connections compete for.
+///
+/// Replicas with other `--namespaces` or another `--selector` act on other Connections and must not keep each other from
+/// leading: their Leases carry a fingerprint of both, `connection-operator-1a2b3c4d`. The order of namespaces is of no
+/// importance; a selector is taken as it is written.
+pub fn lease_name(namespaces: &[String], selector: Option<&str>) -> String {
+    if namespaces.is_empty() && selector.is_none() {
+        return LEASE_NAME.to_owned();
+    }
+    let mut namespaces: Vec<&str> = namespaces.iter().map(String::as_str).collect();
+    namespaces.sort_unstable();
+    namespaces.dedup();
+    let listed = namespaces.join(",");
+    let digest = Digest::of([listed.as_bytes(), selector.unwrap_or_default().as_bytes()]);
+    let [a, b, c, d, ..] = digest.bytes();
+    format!("{LEASE_NAME}-{a:02x}{b:02x}{c:02x}{d:02x}")
+}
+
+/// Which Lease a process competes for, and as whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seat {
+    /// The Lease's namespace.
+    pub namespace: String,
+    /// The Lease's name.
+    pub name: String,
+    /// The process's own name, which no other process ever has.
+    pub identity: String,
+}
+
+/// Whether this process may write now. Every write asks it, since a process can be stopped for any time between a decision
+/// and what follows from it.
+#[derive(Clone, Debug)]
+pub struct Fence(Option<watch::Receiver<Option<Instant>>>);
+
+impl Fence {
+    /// A fence that is never closed: there are no other replicas.
+    pub const fn open() -> Self {
+        Self(None)
+    }
+
+    /// A fence that closes then, unless it is told otherwise.
+    #[cfg(test)]
+    pub(crate) fn closing_at(end: Instant) -> (watch::Sender<Option<Instant>>, Self) {
+        let (sender, receiver) = watch::channel(Some(end));
+        (sender, Self(Some(receiver)))
+    }
+
+    /// Whether a write may begin.
+    pub fn holds(&self, now: Instant) -> bool {
+        self.0.as_ref().is_none_or(|until| until.borrow().is_some_and(|until| now < until))
+    }
+
+    /// Waits for the moment from which on nothing may be written; what is in flight then must be given up.
+    pub async fn closed(&self) {
+        let Some(until) = &self.0 else { return std::future::pending().await };
+        let mut until = until.clone();
+        loop {
+            let end = match *until.borrow_and_update() {
+                Some(end) if Instant::now() < end => end,
+                Some(_) | None => return,
+            };
+            tokio::select! {
+                () = sleep_until(end) => {}
+                changed = until.changed() => if changed.is_err() {
+                    // Nobody renews any more.
+                    return sleep_until(end).await;
+                }
+            }
+        }
+    }
+}
+
+/// This process's part in the election.
+#[derive(Debug)]
+pub struct Leadership {
+    role: watch::Receiver<Role>,
+    fence: Fence,
+    token: CancellationToken,
+    campaign: Option<JoinHandle<()>>,
+}
+
+impl Leadership {
+    /// Competes for the Lease until `token` is cancelled or [`release`](Self::release) is called; then the Lease is given
+    /// back. So whoever cancels `token` has ended all that writes before.
+    ///
+    /// `client` needs the verbs get, watch, create and update on Leases. It must not be one that asks the [`Fence`].
+    pub fn campaign(client: Client, seat: Seat, token: &CancellationToken) -> Self {
+        let (role, role_receiver) = watch::channel(Role::Follower);
+        let (until, until_receiver) = watch::channel(None);
+        let token = token.child_token();
+        let campaign = Campaign {
+            api: Api::namespaced(client, &seat.namespace),
+            name: seat.name,
+            candidate: Candidate::new(seat.identity),
+            lease: None,
+            changes: None,
+            role,
+            until,
+            trouble: Trouble::None,
+            write_under_way: false,
+        };
+        let campaign = tokio::spawn(campaign.run(token.clone()));
+        Self { role: role_receiver, fence: Fence(Some(until_receiver)), token, campaign: Some(campaign) }
+    }
+
+    /// Leads without asking anyone: there are no other replicas.
+    pub fn unopposed() -> Self {
+        let (_, role) = watch::channel(Role::Leader);
+        Self { role, fence: Fence::open(), token: CancellationToken::new(), campaign: None }
+    }
+
+    /// What this process is, and each change of it.
+    pub fn role(&self) -> watch::Receiver<Role> {
+        self.role.clone()
+    }
+
+    /// What every write asks.
+    pub fn fence(&self) -> Fence {
+        self.fence.clone()
+    }
+
+    /// Gives the Lease back, so that another replica leads within a moment. All that writes has ended before. It returns
+    /// after two seconds at the latest; others then have to wait until the Lease runs out.
+    pub async fn release(mut self) {
+        self.token.cancel();
+        if let Some(campaign) = self.campaign.take()
+            && campaign.await.is_err()
+        {
+            tracing::error!("the election ended early");
+        }
+    }
+}
+
+impl Drop for Leadership {
+    fn drop(&mut self) {
+        self.token.cancel();
+    }
+}
+
+type Changes = Pin<Box<dyn Stream<Item = kube::Result<WatchEvent<Lease>>> + Send>>;
+
+/// Whether requests fail, so that a long failure is logged once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trouble {
+    None,
+    Failing,
+}
+
+struct Campaign {
+    api: Api<Lease>,
+    name: String,
+    candidate: Candidate,
+    /// The object last seen, which writes start from.
+    lease: Option<Lease>,
+    /// The watch of a follower.
+    changes: Option<Changes>,
+    role: watch::Sender<Role>,
+    until: watch::Sender<Option<Instant>>,
+    trouble: Trouble,
+    /// A write was sent and its answer not heard yet.
+    write_under_way: bool,
+}
+
+impl Campaign {
+    async fn run(mut self, token: CancellationToken) {
+        while token.run_until_cancelled(self.turn()).await.is_some() {}
+        let may_hold = self.candidate.fence().is_some() || self.write_under_way;
+        self.candidate.stepped_down();
+        self.publish();
+        if may_hold && timeout_at(Instant::now() + RELEASE_DEADLINE, self.give_back()).await.is_err() {
+            tracing::warn!(lease = self.name, "the Lease could not be given back in time");
+        }
+    }
+
+    /// One step. It may be dropped at any await: what was sent is then treated as a failed request.
+    async fn turn(&mut self) {
+        match self.candidate.next(Instant::now()) {
+            Step::Wait(until) => self.wait(until).await,
+            Step::StepDown => self.candidate.stepped_down(),
+            Step::Look => self.look().await,
+            Step::Create | Step::Take | Step::Renew => self.write().await,
+        }
+        self.publish();
+    }
+
+    async fn wait(&mut self, until: Instant) {
+        // A leader needs no watch: its renewal tells it when it is no longer the holder.
+        let Some(version) = self.candidate.version().filter(|_| self.candidate.fence().is_none()) else {
+            self.changes = None;
+            return sleep_until(until).await;
+        };
+        let mut changes = if let Some(changes) = self.changes.take() {
+            changes
+        } else {
+            let parameters = WatchParams::default().fields(&format!("metadata.name={}", self.name));
+            match timeout_at(until, self.api.watch(&parameters, version)).await {
+                Ok(Ok(changes)) => {
+                    self.trouble = Trouble::None;
+                    Box::pin(changes)
+                }
+                Ok(Err(error)) => return self.request_failed(&error.to_string()),
+                Err(_) => return,
+            }
+        };
+        match timeout_at(until, changes.next()).await {
+            Ok(Some(Ok(WatchEvent::Added(lease) | WatchEvent::Modified(lease)))) => {
+                self.saw(Some(lease));
+                self.changes = Some(changes);
+            }
+            Ok(Some(Ok(WatchEvent::Deleted(_)))) => self.saw(None),
+            Ok(Some(Ok(WatchEvent::Bookmark(_)))) => self.changes = Some(changes),
+            Ok(Some(Err(_) | Ok(WatchEvent::Error(_))) | None) => self.candidate.failed(Instant::now()),
+            Err(_) => {}
+        }
+    }
+
+    async fn look(&mut self) {
+        let looked = timeout_at(self.deadline(), self.api.get_opt(&self.name)).await;
+        match looked {
+            Ok(Ok(lease)) => self.saw(lease),
+            Ok(Err(error)) => self.request_failed(&error.to_string()),
+            Err(_) => self.request_failed("no answer in time"),
+        }
+    }
+
+    /// Creates, takes or renews: what is written is the same, over the version last seen.
+    async fn write(&mut self) {
+        self.changes = None;
+        let began = Instant::now();
+        let lease = held(self.lease.clone(), &self.name, self.candidate.identity());
+        let parameters = PostParams::default();
+        self.write_under_way = true;
+        let written = if self.lease.is_some() {
+            timeout_at(self.deadline(), self.api.replace(&self.name, &parameters, &lease)).await
+        } else {
+            timeout_at(self.deadline(), self.api.create(&parameters, &lease)).await
+        };
+        self.write_under_way = false;
+        match written {
+            Ok(Ok(lease)) => {
+                self.candidate.wrote(term(&lease), began, Instant::now());
+                self.lease = Some(lease);
+                self.trouble = Trouble::None;
+            }
+            Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => self.candidate.conflicted(),
+            Ok(Err(error)) => self.request_failed(&error.to_string()),
+            Err(_) => self.request_failed("no answer in time"),
+        }
+    }
+
+    async fn give_back(&mut self) {
+        if let Err(error) = self.try_to_give_back().await {
+            tracing::warn!(lease = self.name, %error, "the Lease could not be given back");
+        }
+    }
+
+    async fn try_to_give_back(&mut self) -> kube::Result<()> {
+        if self.write_under_way {
+            self.lease = self.api.get_opt(&self.name).await?;
+        }
+        while let Some(lease) = &self.lease
+            && lease_holder(lease) == Some(self.candidate.identity())
+        {
+            match self.api.replace(&self.name, &PostParams::default(), &given_back(lease.clone())).await {
+                // A renewal whose answer was not heard, or someone's edit: look, and try again.
+                Err(kube::Error::Api(status)) if status.code == 409 => {
+                    self.lease = self.api.get_opt(&self.name).await?;
+                }
+                Err(error) => return Err(error),
+                Ok(_) => {
+                    tracing::info!(lease = self.name, "gave the Lease back");
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn saw(&mut self, lease: Option<Lease>) {
+        self.candidate.saw(lease.as_ref().map(term), Instant::now());
+        self.lease = lease;
+    }
+
+    fn request_failed(&mut self, error: &str) {
+        if self.trouble == Trouble::None {
+            tracing::warn!(lease = self.name, error, "a request for the Lease failed, and is repeated");
+            self.trouble = Trouble::Failing;
+        }
+        self.changes = None;
+        self.candidate.failed(Instant::now());
+    }
+
+    /// When a request that begins now is given up.
+    fn deadline(&self) -> Instant {
+        let attempt = Instant::now() + ATTEMPT;
+        self.candidate.fence().map_or(attempt, |fence| attempt.min(fence))
+    }
+
+    /// Tells the process. Going up, the fence opens before anyone is told to write; going down, it closes first too.
+    fn publish(&self) {
+        let fence = self.candidate.fence();
+        self.until.send_if_modified(|until| std::mem::replace(until, fence) != fence);
+        let role = if fence.is_some() { Role::Leader } else { Role::Follower };
+        let changed = self.role.send_if_modified(|known| std::mem::replace(known, role) != role);
+        if changed {
+            let holder = self.lease.as_ref().and_then(lease_holder).unwrap_or_default();
+            match role {
+                Role::Leader => tracing::info!(lease = self.name, "leading"),
+                Role::Follower => tracing::info!(lease = self.name, holder, "no longer leading"),
+            }
+        }
+    }
+}
+
+fn lease_holder(lease: &Lease) -> Option<&str> {
+    lease.spec.as_ref()?.holder_identity.as_deref().filter(|holder| !holder.is_empty())
+}
+
+fn term(lease: &Lease) -> Term {
+    let seconds = lease.spec.as_ref().and_then(|spec| spec.lease_duration_seconds);
+    Term {
+        holder: lease_holder(lease).map(str::to_owned),
+        length: seconds.map(|seconds| Duration::from_secs(u64::try_from(seconds).unwrap_or(0))),
+        version: lease.metadata.resource_version.clone().unwrap_or_default(),
+    }
+}
+
+/// The Lease as its holder writes it. The times in it are for people; nobody decides by them.
+fn held(seen: Option<Lease>, name: &str, identity: &str) -> Lease {
+    let now = MicroTime(Timestamp::now());
+    let mut lease = seen.unwrap_or_else(|| Lease {
+        metadata: ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() },
+        spec: None,
+    });
+    let renewal = lease_holder(&lease) == Some(identity);
+    let before = lease.spec.take().unwrap_or_default();
+    lease.spec = Some(LeaseSpec {
+        holder_identity: Some(identity.to_owned()),
+        lease_duration_seconds: Some(i32::try_from(LEASE.as_secs()).expect("a few seconds")),
+        acquire_time: if renewal { before.acquire_time.clone() } else { Some(now.clone()) },
+        lease_transitions: Some(before.lease_transitions.unwrap_or(0).saturating_add(i32::from(!renewal))),
+        renew_time: Some(now),
+        ..before
+    });
+    lease
+}
+
+fn given_back(mut lease: Lease) -> Lease {
+    if let Some(spec) = &mut lease.spec {
+        spec.holder_identity = None;
+        spec.renew_time = Some(MicroTime(Timestamp::now()));
+    }
+    lease
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        convert::Infallible,
+        sync::{Arc, Mutex},
+    };
+
+    use futures::channel::mpsc::{UnboundedSender, unbounded};
+    use http::{Method, Request, Response};
+    use http_body_util::{BodyExt as _, Full, StreamBody, combinators::UnsyncBoxBody};
+    use hyper::body::{Bytes, Frame};
+    use kube::client::Body;
+    use serde_json::{Value, json};
+    use tokio::time::{sleep, timeout};
+
+    use super::{
+        election::{FENCE, RENEW},
+        *,
+    };
+
+    type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
+
+    /// How the network treats one process.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    enum Network {
+        Works,
+        /// Nothing arrives, and nothing is answered.
+        Silent,
+        /// Writes arrive; their answers do not.
+        Deaf,
+        /// Lists and watches are refused.
+        Unwatched,
+    }
+
+    /// An API server that knows one Lease.
+    #[derive(Clone, Default)]
+    struct ApiServer(Arc<Mutex<Stored>>);
+
+    #[derive(Default)]
+    struct Stored {
+        lease: Option<Value>,
+        version: u64,
+        watches: Vec<UnboundedSender<Bytes>>,
+    }
+
+    impl Stored {
+        fn store(&mut self, mut lease: Value) -> Value {
+            self.version += 1;
+            lease["metadata"]["resourceVersion"] = json!(self.version.to_string());
+            self.lease = Some(lease.clone());
+            self.tell("MODIFIED", &lease);
+            lease
+        }
+
+        fn tell(&mut self, kind: &str, lease: &Value) {
+            let line = json!({"type": kind, "object": lease}).to_string() + "\n";
+            self.watches.retain(|watch| watch.unbounded_send(Bytes::from(line.clone())).is_ok());
+        }
+
+        fn answer(&mut self, method: &Method, uri: &http::Uri, body: Option<Value>, network: Network) -> Answer {
+            if uri.query().is_some_and(|query| query.contains("watch=true")) {
+                if network == Network::Unwatched {
+                    return error(403, "Forbidden");
+                }
+                assert!(uri.query().unwrap().contains("metadata.name%3Dlease"), "{uri}");
+                let (sender, receiver) = unbounded();
+                self.watches.push(sender);
+                let frames = receiver.map(|line| Ok(Frame::data(line)));
+                return Response::new(StreamBody::new(frames).boxed_unsync());
+            }
+            match (method.as_str(), &self.lease, body) {
+                ("GET", Some(lease), _) => whole(200, lease),
+                ("GET" | "PUT", None, _) => error(404, "NotFound"),
+                ("PUT", Some(lease), Some(new))
+                    if new["metadata"]["resourceVersion"] == lease["metadata"]["resourceVersion"] =>
+                {
+                    whole(200, &self.store(new))
+                }
+                ("PUT", Some(_), _) => error(409, "Conflict"),
+                ("POST", Some(_), _) => error(409, "AlreadyExists"),
+                ("POST", None, Some(new)) => whole(201, &self.store(new)),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    fn whole(status: u16, value: &Value) -> Answer {
+        let body = Full::new(Bytes::from(value.to_string())).boxed_unsync();
+        Response::builder().status(status).body(body).unwrap()
+    }
+
+    fn error(code: u16, reason: &str) -> Answer {
+        let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason});
+        whole(code, &status)
+    }
+
+    impl ApiServer {
+        /// A client of a process, and the process's network.
+        fn client(&self) -> (Client, watch::Sender<Network>) {
+            let (sender, network) = watch::channel(Network::Works);
+            let server = self.clone();
+            let service = tower::service_fn(move |request: Request<Body>| {
+                let (server, network) = (server.clone(), *network.borrow());
+                async move {
+                    sleep(Duration::from_millis(5)).await;
+                    if network == Network::Silent {
+                        std::future::pending::<()>().await;
+                    }
+                    let (parts, body) = request.into_parts();
+                    let body = body.collect_bytes().await.unwrap();
+                    let body = serde_json::from_slice(&body).ok();
+                    let answer = server.0.lock().unwrap().answer(&parts.method, &parts.uri, body, network);
+                    if network == Network::Deaf {
+                        std::future::pending::<()>().await;
+                    }
+                    Ok::<_, Infallible>(answer)
+                }
+            });
+            (Client::new(service, "default"), sender)
+        }
+
+        fn edit(&self, edit: impl FnOnce(&mut Value)) {
+            let mut stored = self.0.lock().unwrap();
+            let mut lease = stored.lease.clone().unwrap();
+            edit(&mut lease);
+            stored.store(lease);
+        }
+
+        fn holder(&self) -> Option<String> {
+            let stored = self.0.lock().unwrap();
+            stored.lease.as_ref()?["spec"]["holderIdentity"].as_str().map(str::to_owned)
+        }
+    }
+
+    struct Process {
+        leadership: Leadership,
+        network: watch::Sender<Network>,
+    }
+
+    fn process(server: &ApiServer, identity: &str) -> Process {
+        let (client, network) = server.client();
+        let seat = Seat { namespace: "default".into(), name: "lease".into(), identity: identity.into() };
+        Process { leadership: Leadership::campaign(client, seat, &CancellationToken::new()), network }
+    }
+
+    impl Process {
+        /// Waits until it leads, and says how long that took.
+        async fn leads(&self) -> Duration {
+            let began = Instant::now();
+            let mut role = self.leadership.role();
+            timeout(LEASE * 3, role.wait_for(|role| *role == Role::Leader)).await.unwrap().unwrap();
+            assert!(self.may_write());
+            began.elapsed()
+        }
+
+        async fn follows(&self) -> Duration {
+            let began = Instant::now();
+            let mut role = self.leadership.role();
+            timeout(LEASE * 3, role.wait_for(|role| *role == Role::Follower)).await.unwrap().unwrap();
+            assert!(!self.may_write());
+            began.elapsed()
+        }
+
+        fn may_write(&self) -> bool {
+            self.leadership.fence().holds(Instant::now())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_leads_and_goes_on_leading() {
+        let server = ApiServer::default();
+        let first = process(&server, "first");
+        assert!(first.leads().await < Duration::from_secs(1));
+        let second = process(&server, "second");
+        for _ in 0..100 {
+            sleep(Duration::from_secs(1)).await;
+            assert!(first.may_write() && !second.may_write());
+        }
+        assert_eq!(server.holder().as_deref(), Some("first"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_of_many_that_begin_at_once_leads() {
+        let server = ApiServer::default();
+        let all: Vec<Process> = (0..5).map(|n| process(&server, &format!("p{n}"))).collect();
+        sleep(Duration::from_secs(2)).await;
+        assert_eq!(all.iter().filter(|p| p.may_write()).count(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_leader_that_goes_hands_over_within_a_moment() {
+        let server = ApiServer::default();
+        let (first, second) = (process(&server, "first"), process(&server, "second"));
+        first.leads().await;
+        sleep(LEASE).await;
+        let fence = first.leadership.fence();
+        let began = Instant::now();
+        first.leadership.release().await;
+        assert!(!fence.holds(Instant::now()));
+        second.leads().await;
+        assert!(began.elapsed() < Duration::from_millis(500), "{:?}", began.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_leader_that_falls_silent_has_stopped_before_another_leads_and_is_replaced_within_ten_seconds() {
+        for mode in [Network::Silent, Network::Deaf] {
+            let server = ApiServer::default();
+            let (first, second) = (process(&server, "first"), process(&server, "second"));
+            first.leads().await;
+            sleep(RENEW * 2 + RENEW / 4).await;
+            first.network.send(mode).unwrap();
+            let began = Instant::now();
+            assert!(first.follows().await <= FENCE);
+            assert!(!second.may_write());
+            second.leads().await;
+            assert!(!first.may_write());
+            // One whose writes still arrive, unheard, is replaced later: its Lease goes on changing for a while.
+            let limit = if mode == Network::Silent { 10 } else { 20 };
+            assert!(began.elapsed() <= Duration::from_secs(limit), "{mode:?} {:?}", began.elapsed());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_leader_whose_network_comes_back_leads_again_if_nobody_took_over() {
+        let server = ApiServer::default();
+        let only = process(&server, "only");
+        only.leads().await;
+        only.network.send(Network::Silent).unwrap();
+        only.follows().await;
+        sleep(LEASE * 10).await;
+        only.network.send(Network::Works).unwrap();
+        assert!(only.leads().await < ATTEMPT + Duration::from_secs(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_edit_by_someone_else_changes_no_leader() {
+        let server = ApiServer::default();
+        let (first, second) = (process(&server, "first"), process(&server, "second"));
+        first.leads().await;
+        for number in 0..20 {
+            sleep(Duration::from_millis(1300)).await;
+            server.edit(|lease| lease["metadata"]["annotations"] = json!({"number": number.to_string()}));
+            assert!(first.may_write() && !second.may_write());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_leader_that_finds_another_holder_steps_down() {
+        let server = ApiServer::default();
+        let first = process(&server, "first");
+        first.leads().await;
+        server.edit(|lease| lease["spec"]["holderIdentity"] = json!("other"));
+        assert!(first.follows().await <= RENEW + Duration::from_secs(1));
+        assert!(first.leads().await >= LEASE - Duration::from_secs(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deleted_lease_is_made_again() {
+        let server = ApiServer::default();
+        let first = process(&server, "first");
+        first.leads().await;
+        server.0.lock().unwrap().lease = None;
+        assert!(first.follows().await <= RENEW + Duration::from_secs(1));
+        first.leads().await;
+        assert_eq!(server.holder().as_deref(), Some("first"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_follower_that_may_not_watch_takes_over_all_the_same() {
+        let server = ApiServer::default();
+        let first = process(&server, "first");
+        first.leads().await;
+        let second = process(&server, "second");
+        second.network.send(Network::Unwatched).unwrap();
+        sleep(LEASE * 2).await;
+        assert!(!second.may_write());
+        first.leadership.release().await;
+        assert!(second.leads().await < Duration::from_secs(1));
+        let third = process(&server, "third");
+        third.network.send(Network::Unwatched).unwrap();
+        sleep(LEASE * 2).await;
+        second.network.send(Network::Silent).unwrap();
+        let began = Instant::now();
+        third.leads().await;
+        assert!(began.elapsed() <= Duration::from_secs(10), "{:?}", began.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_write_under_way_ends_when_the_fence_closes() {
+        let server = ApiServer::default();
+        let first = process(&server, "first");
+        first.leads().await;
+        let fence = first.leadership.fence();
+        let closed = fence.closed();
+        tokio::pin!(closed);
+        // It stays open through many renewals …
+        assert!(timeout(LEASE * 5, &mut closed).await.is_err());
+        first.network.send(Network::Silent).unwrap();
+        // … and closes on time without them.
+        timeout(FENCE, closed).await.unwrap();
+        assert!(!fence.holds(Instant::now()));
+        assert!(timeout(LEASE, Fence::open().closed()).await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn releasing_without_a_server_does_not_take_for_ever() {
+        let server = ApiServer::default();
+        let first = process(&server, "first");
+        first.leads().await;
+        first.network.send(Network::Silent).unwrap();
+        timeout(RELEASE_DEADLINE + Duration::from_millis(10), first.leadership.release()).await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_lease_tells_people_who_leads_since_when_and_how_often_that_changed() {
+        let server = ApiServer::default();
+        let first = process(&server, "first");
+        first.leads().await;
+        sleep(RENEW * 3).await;
+        let before = server.0.lock().unwrap().lease.clone().unwrap();
+        assert_eq!(
+            (&before["spec"]["leaseTransitions"], &before["spec"]["leaseDurationSeconds"]),
+            (&json!(1), &json!(9))
+        );
+        assert!(before["spec"]["renewTime"].as_str() > before["spec"]["acquireTime"].as_str());
+        let second = process(&server, "second");
+        first.leadership.release().await;
+        second.leads().await;
+        let after = server.0.lock().unwrap().lease.clone().unwrap();
+        assert_eq!(
+            (&after["spec"]["holderIdentity"], &after["spec"]["leaseTransitions"]),
+            (&json!("second"), &json!(2))
+        );
+    }
+
+    #[test]
+    fn those_who_act_on_other_connections_compete_for_other_leases() {
+        let list = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
+        assert_eq!(lease_name(&[], None), "connection-operator");
+        assert_eq!(lease_name(&list(&["a", "b"]), None), lease_name(&list(&["b", "a"]), None));
+        let names = [
+            lease_name(&[], None),
+            lease_name(&list(&["a"]), None),
+            lease_name(&list(&["a", "b"]), None),
+            lease_name(&[], Some("a")),
+            lease_name(&[], Some("shard in (a)")),
+            lease_name(&list(&["a"]), Some("shard in (a)")),
+        ];
+        for (n, name) in names.iter().enumerate() {
+            assert!(name.len() <= 63 && !names[..n].contains(name), "{name}");
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Everything a pass writes: the finalizer, the status, events. Each write is a JSON patch that starts by testing the UID,
+//! so that nothing is ever written on an object that was recreated under the same name.
+
+use json_patch::Patch as JsonPatch;
+use kube::{
+    Api, Client,
+    api::{Patch, PatchParams},
+    core::PartialObjectMeta,
+    runtime::events::{Event as Published, EventType, Recorder},
+};
+use serde_json::{Value, json};
+
+use crate::api::{Connection, ConnectionStatus, annotations::FINALIZER};
+
+use super::{
+    Error,
+    events::{Event, Severity},
+    seen::Seen,
+    standing::Answer,
+};
+
+/// Puts the finalizer on. The answer is the object as it is then.
+///
+/// # Errors
+/// [`Error::Outdated`] where the object is another one than was seen.
+pub async fn adopt(seen: &Seen, client: &Client) -> Result<Answer, Error> {
+    let add = match &seen.metadata.finalizers {
+        None => vec![
+            json!({"op": "test", "path": "/metadata/finalizers", "value": null}),
+            json!({"op": "add", "path": "/metadata/finalizers", "value": [FINALIZER]}),
+        ],
+        Some(_) => vec![json!({"op": "add", "path": "/metadata/finalizers/-", "value": FINALIZER})],
+    };
+    patch(seen, client, add, None).await
+}
+
+/// Takes the finalizer off, so that the object can go.
+///
+/// # Errors
+/// [`Error::Outdated`] where the object is another one than was seen, [`Error::Gone`] where it has gone already.
+pub async fn release(seen: &Seen, at: usize, client: &Client) -> Result<Answer, Error> {
+    let path = format!("/metadata/finalizers/{at}");
+    let remove =
+        vec![json!({"op": "test", "path": path, "value": FINALIZER}), json!({"op": "remove", "path": path})];
+    patch(seen, client, remove, None).await
+}
+
+/// Replaces the whole status.
+///
+/// # Errors
+/// As [`release`].
+pub async fn write(seen: &Seen, status: &ConnectionStatus, client: &Client) -> Result<Answer, Error> {
+    let value = serde_json::to_value(status).map_err(|_| Error::Outdated)?;
+    patch(seen, client, vec![json!({"op": "replace", "path": "/status", "value": value})], Some(status)).await
+}
+
+/// Publishes events. That one is refused, as in a namespace that is going, is no failure of the pass.
+pub async fn publish(seen: &Seen, events: Vec<Event>, recorder: &Recorder) {
+    let reference = k8s_openapi::api::core::v1::ObjectReference {
+        api_version: Some(format!("{}/v1alpha1", crate::api::GROUP)),
+        kind: Some("Connection".to_owned()),
+        name: seen.metadata.name.clone(),
+        namespace: seen.metadata.namespace.clone(),
+        uid: seen.metadata.uid.clone(),
+        ..Default::default()
+    };
+    for event in events {
+        let published = Published {
+            type_: match event.severity {
+                Severity::Normal => EventType::Normal,
+                Severity::Warning => EventType::Warning,
+            },
+            reason: event.reason.to_owned(),
+            note: Some(event.note),
+            action: event.action.to_owned(),
+            secondary: None,
+        };
+        if recorder.publish(&published, &reference).await.is_err() {
+            tracing::debug!(namespace = seen.namespace(), name = seen.name(), event.reason, "an event was not taken");
+        }
+    }
+}
+
+async fn patch(
+    seen: &Seen,
+    client: &Client,
+    change: Vec<Value>,
+    status: Option<&ConnectionStatus>,
+) -> Result<Answer, Error> {
+    let test = json!({"op": "test", "path": "/metadata/uid", "value": seen.metadata.uid});
+    let operations = std::iter::once(test).chain(change).collect();
+    let patch: JsonPatch = serde_json::from_value(Value::Array(operations)).map_err(|_| Error::Outdated)?;
+    let patch: Patch<()> = Patch::Json(patch);
+    let api: Api<PartialObjectMeta<Connection>> = Api::namespaced(client.clone(), seen.namespace());
+    let parameters = PatchParams::default();
+    let answer = match status {
+        None => api.patch(seen.name(), &parameters, &patch).await,
+        Some(_) => api.patch_status(seen.name(), &parameters, &patch).await,
+    };
+    match answer {
+        Ok(answer) => {
+            let mut metadata = answer.metadata;
+            metadata.managed_fields = None;
+            let version = metadata.resource_version.as_deref().and_then(|v| v.parse().ok()).unwrap_or_default();
+            Ok(Answer { version, metadata, status: status.cloned() })
+        }
+        // A failed test is 422, a change in between 409: read again and decide again. 404: it is gone.
+        Err(kube::Error::Api(answer)) if answer.code == 422 || answer.code == 409 => Err(Error::Outdated),
+        Err(kube::Error::Api(answer)) if answer.code == 404 => Err(Error::Gone),
+        Err(error) => Err(Error::api(error)),
+    }
+}

@@ -1,0 +1,655 @@
+//! What every counted object refers to, so that the users of a connection are known without asking anyone, and a change of
+//! one object finds the connections it concerns, at both its old and its new edges.
+//!
+//! Pure: fed with [`Reference`]s, it returns the connections to look at again. No call scans all objects but the end of a
+//! listing and a kind's loss.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    sync::Arc,
+};
+
+use super::{
+    ConnectionRef,
+    extract::{Kind, Mark, Progress, Reference, Target, Uid},
+    users::{User, Users, Via},
+};
+
+/// What is known about the objects of one kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum KindState {
+    /// The first listing has not ended.
+    Syncing,
+    /// Every object is known.
+    Synced,
+    /// Listing is not permitted.
+    Forbidden,
+    /// The API server does not serve the kind, so there are no objects of it.
+    Missing,
+}
+
+impl KindState {
+    /// The word that metrics and logs use.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Syncing => "Syncing",
+            Self::Synced => "Synced",
+            Self::Forbidden => "Forbidden",
+            Self::Missing => "KindNotFound",
+        }
+    }
+
+    /// Whether an object of the kind could exist unseen.
+    const fn is_blind(self) -> bool {
+        match self {
+            Self::Syncing | Self::Forbidden => true,
+            Self::Synced | Self::Missing => false,
+        }
+    }
+}
+
+/// Which part of the cluster one watch sees.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Scope {
+    /// All namespaces.
+    Cluster,
+    /// One namespace.
+    Namespace(Arc<str>),
+}
+
+impl Scope {
+    fn covers(&self, namespace: &str) -> bool {
+        match self {
+            Self::Cluster => true,
+            Self::Namespace(name) => **name == *namespace,
+        }
+    }
+}
+
+/// Who refers to what. See the module's documentation.
+#[derive(Debug, Default)]
+pub struct Index {
+    kinds: BTreeSet<Kind>,
+    listings: BTreeMap<(Kind, Scope), Listing>,
+    objects: BTreeMap<ObjectKey, Entry>,
+    /// Every target of every object, in the target's order: the objects that refer to it stand together.
+    edges: BTreeSet<Edge>,
+    /// The Secrets that each known connection uses.
+    claims: BTreeMap<ConnectionRef, Box<[Arc<str>]>>,
+    /// The same the other way round: namespace, Secret, connection.
+    claimed: BTreeSet<(Arc<str>, Arc<str>, Arc<str>)>,
+    pool: Pool,
+}
+
+impl Index {
+    /// An empty index. Until a listing of each of `kinds` has ended, every answer has unknown kinds.
+    pub fn new(kinds: impl IntoIterator<Item = Kind>) -> Self {
+        Self { kinds: kinds.into_iter().collect(), ..Self::default() }
+    }
+
+    /// Says that `connection` exists and uses `secrets` (not the CA's). It replaces what was said before; whoever says so
+    /// asks for the users next, so no connection is returned.
+    pub fn claim<'a>(&mut self, connection: &ConnectionRef, secrets: impl IntoIterator<Item = &'a str>) {
+        let secrets: BTreeSet<Arc<str>> = secrets.into_iter().map(|secret| self.pool.share(secret)).collect();
+        let secrets: Box<[Arc<str>]> = secrets.into_iter().collect();
+        if self.claims.get(connection).is_some_and(|known| *known == secrets) {
+            return;
+        }
+        self.forget(connection);
+        let namespace = self.pool.share(&connection.namespace);
+        let name = self.pool.share(&connection.name);
+        for secret in &secrets {
+            self.claimed.insert((namespace.clone(), secret.clone(), name.clone()));
+        }
+        self.claims.insert(ConnectionRef { namespace, name }, secrets);
+    }
+
+    /// Says that `connection` is gone.
+    pub fn forget(&mut self, connection: &ConnectionRef) {
+        for secret in self.claims.remove(connection).unwrap_or_default() {
+            self.claimed.remove(&(connection.namespace.clone(), secret, connection.name.clone()));
+        }
+    }
+
+    /// Takes in the newest state of one object. Returns the connections whose users may have changed, sorted.
+    pub fn apply(&mut self, reference: Reference) -> Vec<ConnectionRef> {
+        let Reference { kind, namespace, name, uid, controller, targets, progress, mark } = reference;
+        let counts = match progress {
+            Progress::Counts => !targets.is_empty(),
+            Progress::Finished => false,
+        };
+        if !counts {
+            return self.remove(&kind, &namespace, &name);
+        }
+        let epoch = self.epoch(&kind, &namespace);
+        let key = ObjectKey { namespace: self.pool.share(&namespace), kind, name };
+        if let Some(known) = self.objects.get_mut(&key)
+            && (known.uid, known.controller, known.mark) == (uid, controller, mark)
+            && known.targets == targets
+        {
+            known.epoch = epoch;
+            return Vec::new();
+        }
+        let mut affected = self.take(&key);
+        let targets: Box<[Target]> = targets.into_iter().map(|target| self.pool.share_target(target)).collect();
+        self.concerned(&key.namespace, &targets, &mut affected);
+        for target in &targets {
+            self.edges.insert(Edge::new(&key, target.clone()));
+        }
+        self.objects.insert(key, Entry { uid, controller, targets, mark, epoch });
+        affected.into_iter().collect()
+    }
+
+    /// Says that an object is gone. Returns the connections whose users may have changed, sorted.
+    pub fn remove(&mut self, kind: &Kind, namespace: &str, name: &str) -> Vec<ConnectionRef> {
+        let key = ObjectKey { namespace: namespace.into(), kind: kind.clone(), name: name.into() };
+        self.take(&key).into_iter().collect()
+    }
+
+    /// A listing of `kind` in `scope` begins: every object that is there will be applied before [`Self::finish`]. A listing
+    /// that begins again without an end starts over.
+    pub fn begin(&mut self, kind: &Kind, scope: &Scope) {
+        self.listing(kind, scope).epoch += 1;
+    }
+
+    /// The listing of `kind` in `scope` is complete: objects that were not in it are gone, and the kind is
+    /// [`KindState::Synced`]. Returns the connections whose answer may have changed, sorted.
+    pub fn finish(&mut self, kind: &Kind, scope: &Scope) -> Vec<ConnectionRef> {
+        let epoch = self.listing(kind, scope).epoch;
+        let mut affected = self.sweep(kind, scope, epoch);
+        affected.extend(self.set_state(kind, scope, KindState::Synced));
+        affected.into_iter().collect()
+    }
+
+    /// Says what is known about `kind` in `scope`. A kind that may not be listed, or is not served, loses its objects: what
+    /// was seen once is no knowledge. Returns the connections whose answer may have changed, sorted.
+    pub fn set_state(&mut self, kind: &Kind, scope: &Scope, state: KindState) -> Vec<ConnectionRef> {
+        let known = std::mem::replace(&mut self.listing(kind, scope).state, state);
+        let mut affected = match state {
+            KindState::Syncing | KindState::Synced => BTreeSet::new(),
+            KindState::Forbidden | KindState::Missing => self.sweep(kind, scope, u32::MAX),
+        };
+        if known.is_blind() != state.is_blind() {
+            affected.extend(self.claims.keys().filter(|connection| scope.covers(&connection.namespace)).cloned());
+        }
+        affected.into_iter().collect()
+    }
+
+    /// What is known about `kind` in `namespace`; [`KindState::Syncing`] where no watch covers it.
+    pub fn state(&self, kind: &Kind, namespace: &str) -> KindState {
+        self.listing_of(kind, namespace).map_or(KindState::Syncing, |listing| listing.state)
+    }
+
+    /// Who uses `connection`, which must have been claimed for its Secrets to count.
+    pub fn users(&self, connection: &ConnectionRef) -> Users {
+        let ConnectionRef { namespace, name } = connection;
+        let mut counting: BTreeMap<ObjectKey, User> = BTreeMap::new();
+        let secrets = self.claims.get(connection).into_iter().flatten();
+        let targets = secrets.map(|secret| Target::Secret(secret.clone())).chain([Target::Named(name.clone())]);
+        for target in targets {
+            let via = match target {
+                Target::Named(_) => Via::Annotation,
+                Target::Secret(_) => Via::Secret,
+            };
+            for (key, entry) in self.referring(namespace, target) {
+                let user = User {
+                    kind: key.kind.clone(),
+                    name: key.name.clone(),
+                    via,
+                    uid: entry.uid,
+                    controller: entry.controller,
+                    mark: entry.mark,
+                };
+                counting.insert(key, user);
+            }
+        }
+        let unknown = self.kinds.iter().filter(|kind| self.state(kind, namespace).is_blind()).cloned().collect();
+        Users::new(counting.into_values().collect(), unknown)
+    }
+
+    /// The objects that refer to `target` in `namespace`, by kind and name.
+    fn referring(&self, namespace: &Arc<str>, target: Target) -> impl Iterator<Item = (ObjectKey, &Entry)> {
+        let first = Edge { namespace: namespace.clone(), target, object: None };
+        let end = first.clone();
+        let edges = self
+            .edges
+            .range(first..)
+            .take_while(move |edge| edge.namespace == end.namespace && edge.target == end.target);
+        edges.filter_map(|edge| {
+            let (kind, name) = edge.object.clone()?;
+            let key = ObjectKey { namespace: edge.namespace.clone(), kind, name };
+            let entry = self.objects.get(&key)?;
+            Some((key, entry))
+        })
+    }
+
+    /// Adds the known connections of `namespace` that `targets` concern.
+    fn concerned(&self, namespace: &Arc<str>, targets: &[Target], affected: &mut BTreeSet<ConnectionRef>) {
+        for target in targets {
+            match target {
+                Target::Named(name) => {
+                    let connection = ConnectionRef { namespace: namespace.clone(), name: name.clone() };
+                    if self.claims.contains_key(&connection) {
+                        affected.insert(connection);
+                    }
+                }
+                Target::Secret(secret) => {
+                    let first = (namespace.clone(), secret.clone(), Arc::from(""));
+                    let claimed = self.claimed.range(first..).take_while(|(n, s, _)| n == namespace && s == secret);
+                    affected.extend(
+                        claimed.map(|(_, _, name)| ConnectionRef { namespace: namespace.clone(), name: name.clone() }),
+                    );
+                }
+            }
+        }
+    }
+
+    /// Takes an object out with its edges. Returns the connections that it concerned.
+    fn take(&mut self, key: &ObjectKey) -> BTreeSet<ConnectionRef> {
+        let mut affected = BTreeSet::new();
+        if let Some(entry) = self.objects.remove(key) {
+            self.concerned(&key.namespace, &entry.targets, &mut affected);
+            for target in entry.targets {
+                self.edges.remove(&Edge::new(key, target));
+            }
+        }
+        affected
+    }
+
+    /// Takes out the objects of `kind` in `scope` that were not seen since `epoch`.
+    fn sweep(&mut self, kind: &Kind, scope: &Scope, epoch: u32) -> BTreeSet<ConnectionRef> {
+        let gone = |(key, entry): (&ObjectKey, &Entry)| {
+            (key.kind == *kind && scope.covers(&key.namespace) && entry.epoch < epoch).then(|| key.clone())
+        };
+        let gone: Vec<ObjectKey> = self.objects.iter().filter_map(gone).collect();
+        gone.iter().flat_map(|key| self.take(key)).collect()
+    }
+
+    fn listing(&mut self, kind: &Kind, scope: &Scope) -> &mut Listing {
+        self.listings.entry((kind.clone(), scope.clone())).or_insert(Listing { state: KindState::Syncing, epoch: 0 })
+    }
+
+    fn listing_of(&self, kind: &Kind, namespace: &str) -> Option<&Listing> {
+        let cluster = self.listings.get(&(kind.clone(), Scope::Cluster));
+        cluster.or_else(|| self.listings.get(&(kind.clone(), Scope::Namespace(namespace.into()))))
+    }
+
+    fn epoch(&self, kind: &Kind, namespace: &str) -> u32 {
+        self.listing_of(kind, namespace).map_or(0, |listing| listing.epoch)
+    }
+}
+
+#[derive(Debug)]
+struct Listing {
+    state: KindState,
+    /// Counts the listings that began. An object carries the number of the newest one that saw it.
+    epoch: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct ObjectKey {
+    namespace: Arc<str>,
+    kind: Kind,
+    name: Arc<str>,
+}
+
+/// One object that refers to something and counts.
+#[derive(Debug)]
+struct Entry {
+    uid: Uid,
+    controller: Option<Uid>,
+    targets: Box<[Target]>,
+    mark: Mark,
+    epoch: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Edge {
+    namespace: Arc<str>,
+    target: Target,
+    /// `None` is stored nowhere: it is the place before the first object.
+    object: Option<(Kind, Arc<str>)>,
+}
+
+impl Edge {
+    fn new(key: &ObjectKey, target: Target) -> Self {
+        Self { namespace: key.namespace.clone(), target, object: Some((key.kind.clone(), key.name.clone())) }
+    }
+}
+
+/// Keeps one copy of each name that repeats: namespaces, Secrets, connections.
+#[derive(Debug, Default)]
+struct Pool {
+    names: HashSet<Arc<str>>,
+    /// The number of names at which those no longer used are dropped.
+    full: usize,
+}
+
+impl Pool {
+    fn share(&mut self, name: &str) -> Arc<str> {
+        if let Some(known) = self.names.get(name) {
+            return known.clone();
+        }
+        if self.names.len() >= self.full {
+            self.names.retain(|name| Arc::strong_count(name) > 1);
+            // Twice what is used, so that a drop is paid for by the names that came since the last.
+            self.full = (self.names.len() * 2).max(1024);
+        }
+        let name: Arc<str> = name.into();
+        self.names.insert(name.clone());
+        name
+    }
+
+    fn share_target(&mut self, target: Target) -> Target {
+        match target {
+            Target::Named(name) => Target::Named(self.share(&name)),
+            Target::Secret(name) => Target::Secret(self.share(&name)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `Kind/name` with what it refers to: `@x` the Connection x, `x` the Secret x.
+    fn object(namespace: &str, kind: Kind, name: &str, targets: &[&str]) -> Reference {
+        let target = |text: &&str| match text.strip_prefix('@') {
+            Some(name) => Target::Named(name.into()),
+            None => Target::Secret((*text).into()),
+        };
+        let mut targets: Vec<Target> = targets.iter().map(target).collect();
+        targets.sort();
+        Reference {
+            uid: Uid::of(&format!("{namespace}/{kind}/{name}")),
+            kind,
+            namespace: namespace.into(),
+            name: name.into(),
+            controller: None,
+            targets: targets.into(),
+            progress: Progress::Counts,
+            mark: Mark::Unmarked,
+        }
+    }
+
+    fn shop(name: &str) -> ConnectionRef {
+        ConnectionRef::new("shop", name)
+    }
+
+    fn shown(index: &Index, connection: &ConnectionRef) -> Vec<String> {
+        index
+            .users(connection)
+            .list
+            .iter()
+            .map(|user| format!("{}/{} {}", user.kind, user.name, user.via.as_str()))
+            .collect()
+    }
+
+    /// Connections a (Secret s, t), b (Secret s) and c (none) in `shop`, and a in `other`.
+    fn index() -> Index {
+        let mut index = Index::new(Kind::BUILT_IN);
+        index.claim(&shop("a"), ["s", "t"]);
+        index.claim(&shop("b"), ["s"]);
+        index.claim(&shop("c"), []);
+        index.claim(&ConnectionRef::new("other", "a"), ["s"]);
+        index
+    }
+
+    #[test]
+    fn an_object_uses_the_connections_of_its_namespace_that_use_its_secret_or_that_it_names() {
+        let mut index = index();
+        assert_eq!(index.apply(object("shop", Kind::Pod, "p", &["s", "@c"])), [shop("a"), shop("b"), shop("c")]);
+        assert_eq!(shown(&index, &shop("a")), ["Pod/p Secret"]);
+        assert_eq!(shown(&index, &shop("b")), ["Pod/p Secret"]);
+        assert_eq!(shown(&index, &shop("c")), ["Pod/p Annotation"]);
+        assert!(shown(&index, &ConnectionRef::new("other", "a")).is_empty());
+    }
+
+    #[test]
+    fn the_annotation_is_told_where_both_hold() {
+        let mut index = index();
+        index.apply(object("shop", Kind::Pod, "p", &["s", "t", "@a"]));
+        assert_eq!(shown(&index, &shop("a")), ["Pod/p Annotation"]);
+    }
+
+    #[test]
+    fn a_change_wakes_the_connections_at_the_old_and_at_the_new_edge() {
+        let mut index = index();
+        assert_eq!(index.apply(object("shop", Kind::Pod, "p", &["t"])), [shop("a")]);
+        assert_eq!(index.apply(object("shop", Kind::Pod, "p", &["@b"])), [shop("a"), shop("b")]);
+        assert_eq!(index.apply(object("shop", Kind::Pod, "p", &[])), [shop("b")]);
+        assert!(index.remove(&Kind::Pod, "shop", "p").is_empty());
+        index.apply(object("shop", Kind::Pod, "p", &["@c"]));
+        assert_eq!(index.remove(&Kind::Pod, "shop", "p"), [shop("c")]);
+        let ended = Reference { progress: Progress::Finished, ..object("shop", Kind::Pod, "q", &["t"]) };
+        index.apply(object("shop", Kind::Pod, "q", &["t"]));
+        assert_eq!(index.apply(ended), [shop("a")]);
+    }
+
+    #[test]
+    fn an_object_that_refers_to_the_same_as_before_wakes_no_one() {
+        let mut index = index();
+        index.apply(object("shop", Kind::Pod, "p", &["s"]));
+        assert!(index.apply(object("shop", Kind::Pod, "p", &["s"])).is_empty());
+        let marked = Reference { mark: Mark::Deleting, ..object("shop", Kind::Pod, "p", &["s"]) };
+        assert_eq!(index.apply(marked), [shop("a"), shop("b")], "a mark changes who holds");
+    }
+
+    #[test]
+    fn a_connection_that_comes_later_finds_the_users_that_were_there() {
+        let mut index = index();
+        assert!(index.apply(object("shop", Kind::Pod, "p", &["later", "@d"])).is_empty());
+        index.claim(&shop("d"), ["later"]);
+        assert_eq!(shown(&index, &shop("d")), ["Pod/p Annotation"]);
+        index.apply(object("shop", Kind::Pod, "p", &["later"]));
+        assert_eq!(shown(&index, &shop("d")), ["Pod/p Secret"]);
+        index.claim(&shop("d"), ["another"]);
+        assert!(shown(&index, &shop("d")).is_empty());
+        index.forget(&shop("d"));
+        assert!(index.apply(object("shop", Kind::Pod, "p", &["another"])).is_empty());
+    }
+
+    #[test]
+    fn a_listing_sweeps_what_it_did_not_see_even_if_it_began_twice() {
+        let mut index = index();
+        index.begin(&Kind::Pod, &Scope::Cluster);
+        index.apply(object("shop", Kind::Pod, "p", &["t"]));
+        index.apply(object("shop", Kind::Pod, "q", &["@c"]));
+        index.finish(&Kind::Pod, &Scope::Cluster);
+        index.apply(object("shop", Kind::Job, "j", &["t"]));
+        index.begin(&Kind::Pod, &Scope::Cluster);
+        index.apply(object("shop", Kind::Pod, "q", &["@c"]));
+        index.begin(&Kind::Pod, &Scope::Cluster);
+        index.apply(object("shop", Kind::Pod, "p", &["t"]));
+        assert_eq!(index.finish(&Kind::Pod, &Scope::Cluster), [shop("c")]);
+        assert_eq!(shown(&index, &shop("a")), ["Job/j Secret", "Pod/p Secret"]);
+        assert!(shown(&index, &shop("c")).is_empty());
+    }
+
+    #[test]
+    fn a_listing_of_one_namespace_sweeps_only_there() {
+        let mut index = index();
+        let here = Scope::Namespace("shop".into());
+        let there = Scope::Namespace("other".into());
+        for scope in [&here, &there] {
+            index.begin(&Kind::Pod, scope);
+        }
+        index.apply(object("shop", Kind::Pod, "p", &["s"]));
+        index.apply(object("other", Kind::Pod, "p", &["s"]));
+        for scope in [&here, &there] {
+            index.finish(&Kind::Pod, scope);
+        }
+        index.begin(&Kind::Pod, &here);
+        assert_eq!(index.finish(&Kind::Pod, &here), [shop("a"), shop("b")]);
+        assert_eq!(shown(&index, &ConnectionRef::new("other", "a")), ["Pod/p Secret"]);
+        assert_eq!(index.state(&Kind::Pod, "elsewhere"), KindState::Syncing);
+    }
+
+    #[test]
+    fn a_kind_that_was_not_looked_at_is_unknown_until_it_is_synced_or_missing() {
+        let mut index = index();
+        assert_eq!(index.users(&shop("a")).unknown, Kind::BUILT_IN);
+        let everyone = [ConnectionRef::new("other", "a"), shop("a"), shop("b"), shop("c")];
+        for kind in Kind::BUILT_IN {
+            index.begin(&kind, &Scope::Cluster);
+            assert_eq!(index.finish(&kind, &Scope::Cluster), everyone);
+        }
+        assert!(index.users(&shop("a")).unknown.is_empty());
+        assert_eq!(index.set_state(&Kind::Job, &Scope::Cluster, KindState::Forbidden), everyone);
+        assert!(index.set_state(&Kind::Job, &Scope::Cluster, KindState::Forbidden).is_empty());
+        assert_eq!(index.users(&shop("a")).unknown, [Kind::Job]);
+        assert_eq!(index.set_state(&Kind::Job, &Scope::Cluster, KindState::Missing), everyone);
+        assert!(index.users(&shop("a")).unknown.is_empty());
+    }
+
+    #[test]
+    fn a_kind_that_may_not_be_listed_any_more_has_no_known_users() {
+        for state in [KindState::Forbidden, KindState::Missing] {
+            let mut index = index();
+            index.apply(object("shop", Kind::Pod, "p", &["t"]));
+            assert!(index.set_state(&Kind::Pod, &Scope::Cluster, state).contains(&shop("a")));
+            assert!(shown(&index, &shop("a")).is_empty());
+        }
+    }
+
+    #[test]
+    fn names_that_are_no_longer_used_do_not_pile_up() {
+        let mut index = index();
+        for at in 0..20_000 {
+            index.apply(object("shop", Kind::Pod, "p", &[&format!("secret-{at}")]));
+        }
+        assert!(index.pool.names.len() < 2_000, "{}", index.pool.names.len());
+        assert_eq!(index.edges.len(), 1);
+    }
+
+    /// The same answer without any index: by looking at everything.
+    fn plainly(objects: &[Reference], connection: &ConnectionRef, secrets: &[String]) -> Vec<(Kind, String, Via)> {
+        let via = |object: &Reference| {
+            let counts = object.progress == Progress::Counts && object.namespace == connection.namespace;
+            let named = object.targets.contains(&Target::Named(connection.name.clone()));
+            let takes = secrets.iter().any(|secret| object.targets.contains(&Target::Secret(secret.as_str().into())));
+            match (counts, named, takes) {
+                (true, true, _) => Some(Via::Annotation),
+                (true, false, true) => Some(Via::Secret),
+                _ => None,
+            }
+        };
+        let counted = |uid: Uid| objects.iter().any(|object| object.uid == uid && via(object).is_some());
+        let mut shown: Vec<_> = objects.iter().filter(|object| !object.controller.is_some_and(counted)).collect();
+        if !shown.iter().any(|object| via(object).is_some()) {
+            shown = objects.iter().collect();
+        }
+        let mut users: Vec<_> = shown
+            .into_iter()
+            .filter_map(|object| Some((object.kind.clone(), object.name.to_string(), via(object)?)))
+            .collect();
+        users.sort();
+        users
+    }
+
+    /// Numbers that look random and are the same in each run (xorshift64*).
+    struct Dice(u64);
+
+    impl Dice {
+        fn below(&mut self, bound: usize) -> usize {
+            self.0 ^= self.0 >> 12;
+            self.0 ^= self.0 << 25;
+            self.0 ^= self.0 >> 27;
+            usize::try_from((self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)) >> 33).unwrap() % bound
+        }
+
+        fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
+            &from[self.below(from.len())]
+        }
+    }
+
+    fn random_object(dice: &mut Dice) -> Reference {
+        let namespace = *dice.pick(&["shop", "other"]);
+        let kind = dice.pick(&Kind::BUILT_IN).clone();
+        let name = format!("o{}", dice.below(4));
+        let words = ["s", "t", "u", "@a", "@b", "@c"];
+        let targets: Vec<&str> =
+            (0..dice.below(3)).map(|_| *dice.pick(&words)).collect::<BTreeSet<_>>().into_iter().collect();
+        let owner = format!("{namespace}/{}/o{}", dice.pick(&Kind::BUILT_IN), dice.below(4));
+        let made = object(namespace, kind, &name, &targets);
+        Reference {
+            controller: (dice.below(2) == 0).then(|| Uid::of(&owner)),
+            progress: if dice.below(6) == 0 { Progress::Finished } else { Progress::Counts },
+            mark: if dice.below(6) == 0 { Mark::Deleting } else { Mark::Unmarked },
+            ..made
+        }
+    }
+
+    #[test]
+    fn any_sequence_of_changes_ends_where_a_fresh_look_would_and_wakes_everyone_it_concerns() {
+        type Identity = (Arc<str>, Kind, Arc<str>);
+        for seed in 1..=20 {
+            let mut dice = Dice(0x9E37_79B9_7F4A_7C15 ^ seed);
+            let mut index = index();
+            let mut claims: BTreeMap<ConnectionRef, Vec<String>> = BTreeMap::new();
+            for (connection, secrets) in &index.claims {
+                claims.insert(connection.clone(), secrets.iter().map(ToString::to_string).collect());
+            }
+            // What the API server has, and what of it the index was told.
+            let mut truth: BTreeMap<Identity, Reference> = BTreeMap::new();
+            for kind in Kind::BUILT_IN {
+                index.begin(&kind, &Scope::Cluster);
+                index.finish(&kind, &Scope::Cluster);
+            }
+            for _ in 0..300 {
+                let before: Vec<Users> = claims.keys().map(|connection| index.users(connection)).collect();
+                let object = random_object(&mut dice);
+                let identity = (object.namespace.clone(), object.kind.clone(), object.name.clone());
+                let woken = match dice.below(10) {
+                    0..5 => {
+                        truth.insert(identity, object.clone());
+                        index.apply(object)
+                    }
+                    5..7 => {
+                        truth.remove(&identity);
+                        index.remove(&object.kind, &object.namespace, &object.name)
+                    }
+                    7 => {
+                        let kind = object.kind;
+                        truth.retain(|(_, known, _), _| *known != kind || dice.below(3) > 0);
+                        index.begin(&kind, &Scope::Cluster);
+                        let listed: Vec<_> = truth.values().filter(|object| object.kind == kind).cloned().collect();
+                        let mut woken: Vec<_> = listed.into_iter().flat_map(|object| index.apply(object)).collect();
+                        woken.extend(index.finish(&kind, &Scope::Cluster));
+                        woken
+                    }
+                    8 => {
+                        truth.retain(|(_, kind, _), _| *kind != object.kind);
+                        index.set_state(&object.kind, &Scope::Cluster, KindState::Forbidden)
+                    }
+                    _ => {
+                        let connection = ConnectionRef::new(&object.namespace, ["a", "b", "c"][dice.below(3)]);
+                        let secrets: BTreeSet<&str> =
+                            (0..dice.below(3)).map(|_| *dice.pick(&["s", "t", "u"])).collect();
+                        claims.insert(connection.clone(), secrets.iter().map(ToString::to_string).collect());
+                        index.claim(&connection, secrets);
+                        continue;
+                    }
+                };
+                for ((connection, secrets), before) in claims.iter().zip(before) {
+                    let now = index.users(connection);
+                    assert!(now == before || woken.contains(connection), "seed {seed}: {connection:?} was not woken");
+                    let objects: Vec<Reference> = truth.values().cloned().collect();
+                    let found: Vec<_> =
+                        now.list.iter().map(|user| (user.kind.clone(), user.name.to_string(), user.via)).collect();
+                    assert_eq!(found, plainly(&objects, connection, secrets), "seed {seed}: {connection:?}");
+                }
+            }
+            let mut fresh = Index::new(Kind::BUILT_IN);
+            for (connection, secrets) in &claims {
+                fresh.claim(connection, secrets.iter().map(String::as_str));
+            }
+            for object in truth.into_values() {
+                fresh.apply(object);
+            }
+            assert_eq!(index.edges, fresh.edges, "seed {seed}");
+            assert_eq!(index.claimed, fresh.claimed, "seed {seed}");
+            assert!(index.objects.keys().eq(fresh.objects.keys()), "seed {seed}");
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! A TCP proxy on loopback that can be told to misbehave, and that counts who came.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    io::{AsyncWriteExt as _, copy, copy_bidirectional},
+    net::{TcpListener, TcpStream},
+    task::JoinHandle,
+};
+
+use super::{DEADLINE, eventually};
+
+/// What happens to who connects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Everything goes through.
+    Pass,
+    /// Nobody listens.
+    Refuse,
+    /// Accepted; nothing is said, ever.
+    Silent,
+    /// Accepted, answered with bytes of no protocol, closed.
+    Garbage,
+    /// Accepted and closed.
+    Close,
+    /// Accepted; one byte a second is said.
+    Drip,
+    /// Accepted, answered with ten megabytes.
+    Flood,
+}
+
+/// A proxy in front of one server.
+pub struct Proxy {
+    /// Where it listens.
+    pub address: SocketAddr,
+    target: SocketAddr,
+    arrivals: Arc<Mutex<Vec<Instant>>>,
+    listening: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Proxy {
+    /// Listens on a free port of loopback and passes to `target`.
+    pub async fn to(target: SocketAddr) -> Self {
+        let listener = free_listener().await;
+        let proxy = Self {
+            address: listener.local_addr().expect("an address"),
+            target,
+            arrivals: Arc::default(),
+            listening: Mutex::default(),
+        };
+        proxy.listen(Some(listener), Mode::Pass);
+        proxy
+    }
+
+    /// How many connections were accepted so far.
+    pub fn connections(&self) -> usize {
+        self.arrivals().len()
+    }
+
+    /// When each of them came.
+    pub fn arrivals(&self) -> Vec<Instant> {
+        self.arrivals.lock().expect("no panic while it was held").clone()
+    }
+
+    /// Waits until `more` connections have come after the first `seen` of them.
+    pub async fn comes(&self, seen: usize, more: usize) {
+        let what = format!("{more} connections after the first {seen}");
+        eventually(DEADLINE, &what, async || (self.connections() >= seen + more).then_some(())).await;
+    }
+
+    /// Changes what happens to who connects from now on. Who is connected stays so.
+    pub async fn switch(&self, mode: Mode) {
+        let old = self.listening.lock().expect("no panic while it was held").take();
+        if let Some(old) = old {
+            old.abort();
+            // The listener is gone when its task is.
+            let _ = old.await;
+        }
+        let listener = match mode {
+            Mode::Refuse => None,
+            _ => Some(TcpListener::bind(self.address).await.expect("the port that was ours a moment ago")),
+        };
+        self.listen(listener, mode);
+    }
+
+    fn listen(&self, listener: Option<TcpListener>, mode: Mode) {
+        let Some(listener) = listener else { return };
+        let (target, arrivals) = (self.target, Arc::clone(&self.arrivals));
+        let task = tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                arrivals.lock().expect("no panic while it was held").push(Instant::now());
+                // Ends with its connection or with the process; a switch must not end it.
+                tokio::spawn(serve(client, target, mode));
+            }
+        });
+        *self.listening.lock().expect("no panic while it was held") = Some(task);
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        if let Ok(Some(task)) = self.listening.get_mut().map(Option::take) {
+            task.abort();
+        }
+    }
+}
+
+/// A port of loopback that nobody listens on, below those the kernel gives to outgoing connections.
+pub async fn free_port() -> u16 {
+    free_listener().await.local_addr().expect("an address").port()
+}
+
+async fn free_listener() -> TcpListener {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    loop {
+        let step = NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = 12_000 + (std::process::id() as usize * 131 + step) % 20_000;
+        let address = SocketAddr::from(([127, 0, 0, 1], u16::try_from(port).expect("below 32000")));
+        if let Ok(listener) = TcpListener::bind(address).await {
+            return listener;
+        }
+    }
+}
+
+async fn serve(mut client: TcpStream, target: SocketAddr, mode: Mode) {
+    let _ = match mode {
+        Mode::Pass => match TcpStream::connect(target).await {
+            Ok(mut server) => copy_bidirectional(&mut client, &mut server).await.map(drop),
+            Err(error) => Err(error),
+        },
+        Mode::Silent => copy(&mut client, &mut tokio::io::sink()).await.map(drop),
+        Mode::Garbage => client.write_all(&[0x7f, 0x00, 0xff, 0xfe].repeat(64)).await,
+        Mode::Drip => drip(&mut client).await,
+        Mode::Flood => client.write_all(&vec![b'N'; 10 << 20]).await,
+        Mode::Close | Mode::Refuse => Ok(()),
+    };
+}
+
+async fn drip(client: &mut TcpStream) -> std::io::Result<()> {
+    loop {
+        client.write_all(b"N").await?;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
