@@ -223,8 +223,11 @@ impl Parts<'_> {
         ));
 
         let (wake_users, mut woken_users) = unbounded_channel();
-        let feed =
-            usage::watch::Feed { index, wake: wake_users, witness: Arc::clone(&witness) as Arc<dyn usage::watch::Witness> };
+        let feed = usage::watch::Feed {
+            index,
+            wake: wake_users,
+            witness: Arc::clone(&witness) as Arc<dyn usage::watch::Witness>,
+        };
         let mut users = Watches::start(&self.usage, &Kind::BUILT_IN, &scopes, &feed, &stop);
         let mut tasks = JoinSet::new();
         {
@@ -308,8 +311,7 @@ impl Parts<'_> {
                 let api = scoped::<PartialObjectMeta<Secret>>(&self.watching, scope);
                 tasks.spawn(keep_watching(api, no_releases.clone(), sight));
                 let report = self.report("configmaps", None);
-                let sight =
-                    Sources::new(SourceKind::ConfigMap, Arc::clone(context), waker.clone(), report, namespace);
+                let sight = Sources::new(SourceKind::ConfigMap, Arc::clone(context), waker.clone(), report, namespace);
                 let api = scoped::<PartialObjectMeta<ConfigMap>>(&self.watching, scope);
                 tasks.spawn(keep_watching(api, watcher::Config::default(), sight));
             }

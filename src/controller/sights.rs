@@ -16,10 +16,7 @@ use kube::{
     Resource, ResourceExt as _,
     api::ObjectMeta,
     core::PartialObjectMeta,
-    runtime::{
-        reflector::store::Writer,
-        watcher::Event,
-    },
+    runtime::{reflector::store::Writer, watcher::Event},
 };
 
 use crate::{

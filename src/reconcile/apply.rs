@@ -40,8 +40,7 @@ pub async fn adopt(seen: &Seen, client: &Client) -> Result<Answer, Error> {
 /// [`Error::Outdated`] where the object is another one than was seen, [`Error::Gone`] where it has gone already.
 pub async fn release(seen: &Seen, at: usize, client: &Client) -> Result<Answer, Error> {
     let path = format!("/metadata/finalizers/{at}");
-    let remove =
-        vec![json!({"op": "test", "path": path, "value": FINALIZER}), json!({"op": "remove", "path": path})];
+    let remove = vec![json!({"op": "test", "path": path, "value": FINALIZER}), json!({"op": "remove", "path": path})];
     patch(seen, client, remove, None).await
 }
 

@@ -30,17 +30,11 @@ use kube::{
 };
 
 use crate::{
-    api::{Connection, ConnectionStatus, ConditionType},
+    api::{ConditionType, Connection, ConnectionStatus},
     connections::{ConnectionType, Refusal},
     failure::Reason,
     probing::{engine::Engine, verdict::Verdict},
-    usage::{
-        ConnectionRef, SharedIndex,
-        extract::Kind,
-        index::KindState,
-        live,
-        users::Users,
-    },
+    usage::{ConnectionRef, SharedIndex, extract::Kind, index::KindState, live, users::Users},
 };
 
 use conclude::{Facts, Held, Login, Picture, Proven, Used};

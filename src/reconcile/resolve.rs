@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::{
-    api::{ConnectionStatus, ConditionType, Object},
+    api::{ConditionType, ConnectionStatus, Object},
     connections::{ConnectionType, Refusal},
     failure::{FailureClass, Reason},
     probing::{roster::Look, verdict::Memory},

@@ -224,9 +224,11 @@ fn a_connection_that_cannot_be_decoded_blinds_nobody() {
         let namespace = Namespace::new(plane).await;
         // What a newer version may have stored: a type, and a shape, that this one does not know.
         let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/connections.connectivity.dev";
+        let strict = plane.admin.get(path).await.object();
         let schema = json!([
             {"op": "replace", "path": "/spec/versions/0/schema/openAPIV3Schema/properties/spec",
              "value": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}},
+            {"op": "remove", "path": "/spec/versions/0/selectableFields"},
         ]);
         plane.admin.patch(path, PatchKind::Json, &schema).await.object();
         let address = stage.postgresql.address;
@@ -245,7 +247,8 @@ fn a_connection_that_cannot_be_decoded_blinds_nobody() {
             told.must_be("Stalled", "True", "InvalidConfiguration");
             namespace.event(name, "Warning InvalidConfiguration").await;
         }
-        plane.define().await.unwrap();
+        let restored = json!([{"op": "replace", "path": "/spec", "value": strict["spec"]}]);
+        plane.admin.patch(path, PatchKind::Json, &restored).await.object();
         namespace.delete("Connection", "strange").await;
         namespace.gone("strange").await;
         let right = json!({"spec": {"postgresql": {"port": address.port()}, "permissions": ["Read"]}});

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use tokio::sync::{Mutex, OnceCell};
 
 use crate::harness::{
+    caller::PatchKind,
     control_plane::{Account, ControlPlane},
     namespace::Namespace,
     operator::Operator,
@@ -57,7 +58,9 @@ pub fn alone(test: impl AsyncFnOnce(&'static Stage, &'static ControlPlane)) {
         let stage = shared().await;
         let _turn = TURN.lock().await;
         let plane = PLANE.get_or_init(|| ControlPlane::start("second")).await.as_ref();
-        test(stage, plane.unwrap_or_else(|sentence| panic!("{sentence}"))).await;
+        let plane = plane.unwrap_or_else(|sentence| panic!("{sentence}"));
+        clear(plane).await;
+        test(stage, plane).await;
     });
 }
 
@@ -65,6 +68,16 @@ impl Stage {
     /// A proxy in front of the database.
     pub async fn proxy(&self) -> Proxy {
         Proxy::to(self.postgresql.address).await
+    }
+
+    /// Lets the time pass that must lie between two probes of one Connection, so that the next one need not wait.
+    pub async fn rest(&self, namespace: &Namespace<'_>) {
+        let proxy = self.proxy().await;
+        namespace.ready("clock", proxy.address, json!({})).await;
+        proxy.comes(proxy.connections(), 2).await;
+        // Its successors would find nobody; and what it costs is no business of the test.
+        namespace.delete("Connection", "clock").await;
+        namespace.gone("clock").await;
     }
 
     /// Starts another operator on the shared control plane, which sees `namespace` and acts there on what has the label [`OWN`].
@@ -99,7 +112,7 @@ pub fn manifest(name: &str, address: SocketAddr, changes: Value) -> Value {
             "postgresql": {"host": address.ip().to_string(), "port": address.port(), "database": "orders"},
             "credentials": {"secretRef": {"name": "orders-db"}},
             "tls": {"mode": "Disable"},
-            "probe": {"interval": "5s", "timeout": "2s"},
+            "probe": {"interval": "5s", "timeout": "5s"},
         },
     });
     json_patch::merge(&mut object, &changes);
@@ -145,6 +158,21 @@ async fn shared() -> &'static Stage {
         Ok(Stage { plane, operator, postgresql })
     });
     stage.await.as_ref().unwrap_or_else(|sentence| panic!("{sentence}"))
+}
+
+/// Takes away what a test before this one left when it failed.
+async fn clear(plane: &ControlPlane) {
+    if plane.is_paused() {
+        plane.resume().unwrap();
+    }
+    let Some(list) = plane.admin.get("/apis/connectivity.dev/v1alpha1/connections").await.found() else { return };
+    for left in list["items"].as_array().into_iter().flatten() {
+        let text = |pointer: &str| left.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+        let (namespace, name) = (text("/metadata/namespace"), text("/metadata/name"));
+        let path = format!("/apis/connectivity.dev/v1alpha1/namespaces/{namespace}/connections/{name}");
+        plane.admin.patch(&path, PatchKind::Merge, &json!({"metadata": {"finalizers": null}})).await;
+        plane.admin.delete(&path, None).await;
+    }
 }
 
 /// Starts the database of this run.

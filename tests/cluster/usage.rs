@@ -202,12 +202,13 @@ fn further_users_are_told_at_most_once_in_half_a_minute() {
         namespace.ready("orders-db", stage.postgresql.address, json!({"spec": {"probe": {"interval": "1h"}}})).await;
         let position = stage.plane.audit.position();
         for number in 1..12 {
-            namespace.create(workload("Deployment", &format!("user-{number:02}"), with_secret("orders-db"))).await;
+            let name = format!("a-user-with-a-rather-long-name-{number:02}");
+            namespace.create(workload("Deployment", &name, with_secret("orders-db"))).await;
         }
         let connection = has_users(&namespace, "orders-db", 12).await;
         assert_eq!(list(&connection).len(), 10, "at most ten are listed");
         let summary = connection.status("/usage/summary").as_str().unwrap();
-        assert!(summary.contains("more") && summary.len() <= 256, "{summary}");
+        assert!(summary.contains("more") && summary.chars().count() <= 256, "{summary}");
         let requests = namespace.requests_after(&stage.operator.user, position).await;
         let writes = requests.iter().filter(|request| request.writes()).count();
         assert!(writes <= 2, "{requests:?}");

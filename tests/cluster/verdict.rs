@@ -294,8 +294,14 @@ fn a_probe_that_hangs_delays_nobody_else() {
         silent.switch(Mode::Silent).await;
         namespace.login("orders-db", "reader").await;
         for number in 0..20 {
-            let slow = json!({"spec": {"probe": {"interval": "60s", "timeout": "60s"}}});
-            namespace.create(manifest(&format!("silent-{number}"), silent.address, slow)).await;
+            // Each with a user of its own: first logins with the same credentials go one at a time.
+            let name = format!("silent-{number}");
+            namespace.login(&name, &name).await;
+            let slow = json!({"spec": {
+                "credentials": {"secretRef": {"name": name}},
+                "probe": {"interval": "60s", "timeout": "60s"},
+            }});
+            namespace.create(manifest(&name, silent.address, slow)).await;
         }
         silent.comes(0, 20).await;
         namespace.ready("orders-db", proxy.address, json!({})).await;

@@ -99,6 +99,12 @@ impl ControlPlane {
         script::call("controlplane", "pause", &self.directory)
     }
 
+    /// Whether the API server was stopped, and not started again.
+    pub fn is_paused(&self) -> bool {
+        // The script takes what it stops off this list.
+        fs::read_to_string(self.directory.join("pids")).is_ok_and(|pids| !pids.contains("kube-apiserver"))
+    }
+
     /// Starts the API server again.
     ///
     /// # Errors

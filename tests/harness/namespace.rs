@@ -253,6 +253,15 @@ impl Connection {
 
 impl fmt::Display for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "metadata {:#}\nstatus {:#}", self.0["metadata"], self.0["status"])
+        let (mut metadata, mut status) = (self.0["metadata"].clone(), self.0["status"].clone());
+        let conditions = status.as_object_mut().and_then(|status| status.remove("conditions")).unwrap_or_default();
+        let _ = metadata.as_object_mut().and_then(|metadata| metadata.remove("managedFields"));
+        write!(f, "\n  metadata {metadata}\n  status {status}")?;
+        for found in conditions.as_array().into_iter().flatten() {
+            let text = |key: &str| found[key].as_str().unwrap_or_default();
+            let (kind, status, reason) = (text("type"), text("status"), text("reason"));
+            write!(f, "\n  {kind}={status}/{reason} since {}: {}", text("lastTransitionTime"), text("message"))?;
+        }
+        Ok(())
     }
 }
