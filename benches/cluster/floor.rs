@@ -61,7 +61,7 @@ impl Bare {
     pub async fn probe(&self) {
         let probe = Arc::clone(&self.probe);
         let work = async move |network| probe.run(&network).await;
-        let report = climb(self.world.network("bench"), Duration::from_secs(10), work).await;
+        let report = climb(self.world.network("bench"), Duration::from_secs(60), work).await;
         assert!(report.failure().is_none(), "{report:?}");
     }
 }

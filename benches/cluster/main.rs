@@ -89,10 +89,20 @@ async fn measure() -> Result<(), String> {
     figures::line("operator", &format!("{} {}", stage::binary(), stage::flags(&[]).join(" ")));
     figures::line("plan", &format!("{plan:?}"));
 
-    create::measure(&stage, &plan).await?;
-    floor::probes(&stage, &plan).await;
-    rest::measure(&stage, &plan).await?;
-    crowd::measure(&stage, &plan).await?;
+    let parts = std::env::var("PARTS").unwrap_or_default();
+    let wanted = |part: &str| parts.is_empty() || parts.split(',').any(|wanted| wanted == part);
+    if wanted("create") {
+        create::measure(&stage, &plan).await?;
+    }
+    if wanted("probe") {
+        floor::probes(&stage, &plan).await;
+    }
+    if wanted("rest") {
+        rest::measure(&stage, &plan).await?;
+    }
+    if wanted("crowd") {
+        crowd::measure(&stage, &plan).await?;
+    }
     figures::title("The end");
     figures::line("took", &figures::seconds(begin.elapsed()));
     figures::line("load average now", &process::load());
