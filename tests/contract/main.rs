@@ -7,5 +7,6 @@
 mod dependencies;
 mod golden;
 mod pages;
+mod papers;
 mod schema;
 mod stored;
