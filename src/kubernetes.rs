@@ -119,6 +119,15 @@ impl Call {
     }
 }
 
+impl Limits {
+    const fn deadline_of(&self, call: Call) -> Duration {
+        match call {
+            Call::Read | Call::Write => self.call,
+            Call::Watch => self.watch_start,
+        }
+    }
+}
+
 /// How a try ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
@@ -195,19 +204,16 @@ where
         Box::pin(async move {
             let call = Call::of(request.method(), request.uri());
             let Bounds { limits, fence, .. } = &bounds;
-            let now = Instant::now();
-            let deadline = match call {
-                Call::Read | Call::Write => now + limits.call,
-                Call::Watch => now + limits.watch_start,
-            };
+            let deadline = Instant::now() + limits.deadline_of(call);
             let answered = timeout_at(deadline, bounds.tries(&inner, call, request, deadline));
             let response = match call {
                 Call::Read | Call::Watch => answered.await,
-                Call::Write if !fence.holds(now) => return Err(GivenUp::NotLeading.into()),
                 Call::Write => tokio::select! {
-                    answered = answered => answered,
-                    // The connection is closed with it, and the API server stops at its next step.
+                    // First, so that nothing is sent where it is closed already. Later the connection is closed with it, and
+                    // the API server stops at its next step.
+                    biased;
                     () = fence.closed() => return Err(GivenUp::NotLeading.into()),
+                    answered = answered => answered,
                 },
             };
             let response = response.map_err(|_| GivenUp::TimedOut)??;
@@ -502,7 +508,7 @@ mod tests {
         for server in [Server::Hangs, Server::Dribbles] {
             let fixture = mocked(server, Fence::open());
             let began = Instant::now();
-            fixture.api.get("x").await.unwrap_err();
+            tokio::time::timeout(LIMITS.call * 2, fixture.api.get("x")).await.unwrap().unwrap_err();
             let spent = began.elapsed();
             assert!(spent >= LIMITS.call && spent < LIMITS.call + Duration::from_millis(10), "{spent:?}");
             assert!(fixture.metrics.encode().contains("api_requests_total{verb=\"GET\""));
@@ -589,7 +595,9 @@ mod tests {
             Leadership::campaign(nobody.api.into_client(), seat, &tokio_util::sync::CancellationToken::new());
         assert_eq!(*follower.role().borrow(), Role::Follower);
         let fixture = mocked(Server::Says(200, None), follower.fence());
-        assert_eq!(GivenUp::cause_of(&patch(&fixture.api).await.unwrap_err()), Some(GivenUp::NotLeading));
+        for _ in 0..20 {
+            assert_eq!(GivenUp::cause_of(&patch(&fixture.api).await.unwrap_err()), Some(GivenUp::NotLeading));
+        }
         assert_eq!(fixture.requests(), 0);
         fixture.api.get("x").await.unwrap();
     }

@@ -107,7 +107,8 @@ impl World {
         })
     }
 
-    /// Sets the addresses of the cluster's API server, none of which may be dialled. It holds for the dials that follow.
+    /// Sets all addresses of the cluster's API server, none of which may be dialled at any port. It replaces those set before
+    /// and holds for the dials that follow; until it is called no address is known as the API server's.
     pub fn set_api_server(&self, addresses: &[IpAddr]) {
         let mut policy = self.policy.write().unwrap_or_else(PoisonError::into_inner);
         *policy = Arc::new(policy.with_api_server(addresses));
@@ -220,7 +221,8 @@ impl Network {
     }
 
     /// Classifies what a driver returned, by the errors in its source chain and by what this network saw below the driver.
-    /// `None`: nothing is recognised, so the driver's own codes decide.
+    /// Ask the driver's own codes first: a server that rejects a login and hangs up is no closed connection. `None`: nothing
+    /// is recognised.
     pub fn classify(&self, error: &(dyn Error + 'static)) -> Option<Failure> {
         let below = self.0.allowance.obstacle();
         let failure = match below {
@@ -466,7 +468,10 @@ mod tests {
 
     #[tokio::test]
     async fn no_more_than_the_budget_is_read_over_all_streams_of_a_probe() {
-        let server = serve(|stream| async move { send(stream, &vec![b'x'; 10 << 20]).await }).await;
+        let server = serve(|mut stream| async move {
+            let _ = stream.write_all(&vec![b'x'; 10 << 20]).await;
+        })
+        .await;
         let network = local_network(&[]);
         let endpoint = at("127.0.0.1", server.port());
         let mut first = network.dial(&endpoint).await.unwrap();
@@ -539,8 +544,7 @@ mod tests {
         full.bind(SocketAddr::from(([127, 0, 0, 2], server.port()))).unwrap();
         let hole = full.listen(1).unwrap();
         let mut waiting = Vec::new();
-        while let Ok(stream) = timeout(Duration::from_millis(200), TcpStream::connect(hole.local_addr().unwrap())).await
-        {
+        while let Ok(stream) = timeout(Duration::from_millis(200), connect(hole.local_addr().unwrap())).await {
             waiting.push(stream);
         }
         let names: &[(&str, &[&str])] = &[("db.shop.svc", &["127.0.0.4", "127.0.0.2", "127.0.0.3"])];
@@ -592,7 +596,7 @@ mod tests {
             assert_eq!(failure.class(), FailureClass::AddressNotAllowed, "{form}");
         }
         // A connection that was made would be accepted before this one.
-        let last = TcpStream::connect((Ipv4Addr::LOCALHOST, server.port())).await.unwrap();
+        let last = connect(SocketAddr::from((Ipv4Addr::LOCALHOST, server.port()))).await.unwrap();
         let mut closed = Vec::new();
         { last }.read_to_end(&mut closed).await.unwrap();
         assert_eq!(server.accepted(), 1);
@@ -713,5 +717,8 @@ mod tests {
         let tls = Tls { server_name: Some("no such name".to_owned()), ..Tls::default() };
         let failure = network.server_name(&tls, &at("db", 1)).unwrap_err();
         assert_eq!(failure.class(), FailureClass::CertificateNameMismatch);
+        for host in ["db", "db.example.com.", "my_db.example.com", "10.0.0.1", "[fd00::1]"] {
+            assert!(network.server_name(&Tls::default(), &at(host, 1)).is_ok(), "{host}");
+        }
     }
 }

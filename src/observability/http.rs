@@ -134,9 +134,14 @@ mod tests {
         (address, health, token)
     }
 
+    #[expect(clippy::disallowed_methods, reason = "the test is the client of a server on this machine")]
+    async fn connected(address: SocketAddr) -> TcpStream {
+        TcpStream::connect(address).await.unwrap()
+    }
+
     /// Sends `text`, and reads until the server closes the connection.
     async fn ask(address: SocketAddr, text: &str) -> String {
-        let mut stream = TcpStream::connect(address).await.unwrap();
+        let mut stream = connected(address).await;
         stream.write_all(text.as_bytes()).await.unwrap();
         let mut all = Vec::new();
         timeout(Duration::from_secs(10), stream.read_to_end(&mut all)).await.unwrap().unwrap();
@@ -195,7 +200,7 @@ mod tests {
         let (address, _, _token) = served(Health::new(&[], Instant::now())).await;
         let mut held = Vec::new();
         for _ in 0..CONNECTIONS * 2 {
-            let mut stream = TcpStream::connect(address).await.unwrap();
+            let mut stream = connected(address).await;
             stream.write_all(b"GET /healthz HT").await.unwrap();
             held.push(stream);
         }
@@ -217,7 +222,7 @@ mod tests {
     async fn a_client_that_sends_nothing_is_let_go() {
         let (client, server) = {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let client = connected(listener.local_addr().unwrap()).await;
             (client, listener.accept().await.unwrap().0)
         };
         // With the clock paused it jumps to the next timer as soon as everyone waits.

@@ -130,6 +130,14 @@ struct Entry<P> {
     /// Probes begun, which spreads the next one.
     begun: u32,
     alarm: Option<Instant>,
+    asked: Asked,
+}
+
+/// Whether someone asked for a probe while one was running.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    Yes,
+    No,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -194,9 +202,14 @@ impl<P: Clone> Roster<P> {
         if let Some(credential) = entry.look.credential {
             self.rejections.permit(credential, now);
         }
-        if matches!(entry.activity, Activity::Resting(_)) {
-            entry.activity = Activity::Resting(entry.not_before(now));
-            entry.urgency = Urgency::New;
+        match entry.activity {
+            Activity::Resting(_) => {
+                entry.activity = Activity::Resting(entry.not_before(now));
+                entry.urgency = Urgency::New;
+            }
+            // What runs has begun before the request: its end is followed by one more.
+            Activity::Running(_) => entry.asked = Asked::Yes,
+            Activity::InLine | Activity::Waiting => {}
         }
         self.set_alarm(uid);
     }
@@ -292,7 +305,8 @@ impl<P: Clone> Roster<P> {
         let urgency = if look.memory.is_none() { Urgency::New } else { Urgency::Routine };
         let uid = Arc::clone(&look.subject.uid);
         let activity = Activity::Resting(start);
-        let entry = Entry { look, belief, activity, urgency, last_start: None, begun: 0, alarm: None };
+        let entry =
+            Entry { look, belief, activity, urgency, last_start: None, begun: 0, alarm: None, asked: Asked::No };
         self.entries.insert(uid, entry);
     }
 
@@ -323,6 +337,7 @@ impl<P: Clone> Roster<P> {
         entry.look = look;
         entry.belief = Belief::new(now);
         entry.urgency = Urgency::New;
+        entry.asked = Asked::No;
         // A run in flight is for the old target: it ends as it likes, and is dropped; so is an old place in line.
         entry.activity = Activity::Resting(entry.not_before(now));
         self.entries.insert(Arc::clone(&entry.look.subject.uid), entry);
@@ -396,7 +411,14 @@ impl<P: Clone> Roster<P> {
         entry.urgency = Urgency::Routine;
         let retry = entry.look.credential.filter(|_| rejects(report)).and_then(|c| self.rejections.retry_at(c));
         let wait = entry.belief.wait(&entry.look.tempo, entry.spread());
-        let next = retry.unwrap_or_else(|| entry.last_start.unwrap_or(now) + wait);
+        let mut next = retry.unwrap_or_else(|| entry.last_start.unwrap_or(now) + wait);
+        if std::mem::replace(&mut entry.asked, Asked::No) == Asked::Yes {
+            entry.urgency = Urgency::New;
+            next = now;
+            if let Some(credential) = entry.look.credential {
+                self.rejections.permit(credential, now);
+            }
+        }
         entry.activity = Activity::Resting(entry.not_before(next.max(now)));
         match heard {
             Heard::Changed => Ended::Changed(entry.change(before)),
@@ -589,6 +611,18 @@ mod tests {
         roster.ended(run, &failed(FailureClass::WrongCredentials), now);
         roster.set(with_secret("a", "right"), now + seconds(30));
         assert_eq!(starts(&mut roster, now + seconds(30)).len(), 1);
+    }
+
+    #[test]
+    fn a_request_during_a_probe_is_followed_by_one_more() {
+        let (mut roster, now) = (Roster::new(permits(8)), Instant::now());
+        roster.set(look("a", "one"), now);
+        let run = starts(&mut roster, now)[0].0;
+        roster.request("a", now + seconds(1));
+        roster.ended(run, &passed(), now + seconds(2));
+        let run = starts(&mut roster, now + seconds(5))[0].0;
+        roster.ended(run, &passed(), now + seconds(6));
+        assert!(starts(&mut roster, now + seconds(30)).is_empty(), "one more, and no further");
     }
 
     #[test]

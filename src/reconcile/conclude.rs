@@ -38,7 +38,7 @@ pub struct Facts<'a> {
     pub secret: Option<&'a str>,
     /// The resourceVersion at which it was last read.
     pub observed_version: Option<&'a str>,
-    /// Whether the values read then have authenticated.
+    /// Whether the values read then have authenticated now.
     pub proven: Proven,
     /// The request that was handled.
     pub request: Option<&'a str>,
@@ -76,13 +76,13 @@ pub enum Login {
     Nobody,
 }
 
-/// Whether the values that were read have authenticated.
+/// Whether values have authenticated that had not before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Proven {
-    /// They have.
-    Yes,
-    /// Not yet.
-    NotYet,
+    /// The values that were read have, for the first time.
+    Anew,
+    /// What is stored about it still holds.
+    AsStored,
 }
 
 /// Who uses a connection.
@@ -239,7 +239,7 @@ fn progress(ready: Reason) -> Option<Statement> {
         Outlook::Terminal => (ConditionType::Stalled, ready, ready.hint()),
         Outlook::Good | Outlook::Answer | Outlook::Still => return None,
     };
-    Some(say(condition, Status::True, reason, message.trim_end_matches('.')))
+    Some(say(condition, Status::True, reason, &as_message(message)))
 }
 
 fn in_use(users: &Users) -> Statement {
@@ -291,8 +291,8 @@ fn credentials(facts: &Facts<'_>) -> Option<CredentialsStatus> {
     let stored = facts.stored.credentials.clone().unwrap_or_default();
     let observed = facts.observed_version.map(str::to_owned).or(stored.observed_version);
     let verified = match facts.proven {
-        Proven::Yes => observed.clone(),
-        Proven::NotYet => stored.verified_version,
+        Proven::Anew => observed.clone(),
+        Proven::AsStored => stored.verified_version,
     };
     (observed.is_some() || verified.is_some())
         .then_some(CredentialsStatus { observed_version: observed, verified_version: verified })
@@ -304,11 +304,17 @@ fn failed(condition: ConditionType, failure: &Failure) -> Statement {
 }
 
 fn waiting(reason: Reason) -> Statement {
-    let mut message = reason.meaning().trim_end_matches('.').to_owned();
+    let mut message = as_message(reason.meaning());
     if !reason.hint().is_empty() {
         message = format!("{message}: {}", reason.hint());
     }
     say(ConditionType::Ready, Status::Unknown, reason, &message)
+}
+
+/// A sentence of the documentation as a message: lower case, no full stop.
+fn as_message(sentence: &str) -> String {
+    let mut characters = sentence.trim_end_matches('.').chars();
+    characters.next().into_iter().flat_map(char::to_lowercase).chain(characters).collect()
 }
 
 fn say(condition: ConditionType, status: Status, reason: Reason, message: &str) -> Statement {
@@ -347,7 +353,7 @@ mod tests {
             connection_string: Some("postgresql://db:5432/orders".to_owned()),
             secret: Some("db"),
             observed_version: Some("7"),
-            proven: Proven::NotYet,
+            proven: Proven::AsStored,
             request: None,
             usage: Used::AsStored,
             held: None,
@@ -447,7 +453,7 @@ mod tests {
         let mut found = facts(&before, Picture::Pending);
         let version = |status: ConnectionStatus| status.credentials.and_then(|c| c.verified_version);
         assert_eq!(version(conclude(&found, at(1))), None);
-        found.proven = Proven::Yes;
+        found.proven = Proven::Anew;
         let proven = conclude(&found, at(1));
         assert_eq!(version(proven.clone()), Some("7".to_owned()));
         let mut rotated = facts(&proven, Picture::Pending);

@@ -44,8 +44,9 @@ use resolve::SecretAccess;
 use seen::Seen;
 use standing::{Answer, Resolved, Standings};
 
-/// How long the first outcome of a new target may take before Pending is written: a probe that is quicker costs one write.
-const GRACE: Duration = Duration::from_secs(1);
+/// How long the first outcome of a new target may take before Pending is written: the pause between two probes and a probe
+/// that is quick, so that a change of the spec or of a Secret costs one write.
+const GRACE: Duration = Duration::from_secs(6);
 /// Changes of `usage` that do not flip `InUse` are written at most this often.
 const USAGE_PAUSE: Duration = Duration::from_secs(30);
 /// A deletion that is held because a kind could not be looked at is looked at again after this.
@@ -323,9 +324,11 @@ async fn explain_with(
         }
         _ => false,
     };
+    let values = ready.map(|ready| ready.values);
+    let before = context.standings().of(&subject.uid).authenticated;
     let proven = match believed.as_ref().is_some_and(|opinion| opinion.authenticated) {
-        true => Proven::Yes,
-        false => Proven::NotYet,
+        true if values != before || verified_version(&seen.stored).is_none() => Proven::Anew,
+        true | false => Proven::AsStored,
     };
     next.extend(resolved.as_ref().and_then(|resolved| resolve::look_again(resolved, &seen, context.secrets, now)));
     let usage = what_to_say(&seen, users, context, now, &mut next);
@@ -354,9 +357,12 @@ async fn explain_with(
     let status = conclude::conclude(&facts, Timestamp::now());
     context.show(&seen, &status);
     if !quiet && status != seen.stored {
-        let rotation = rotation(&seen, &status, ready.map(|ready| ready.values), proven, context);
+        let rotation = rotation(&seen.stored, &status, before, proven);
         let events = events::of_change(&seen.stored, &status, rotation);
         let answer = apply::write(&seen, &status, &context.client).await?;
+        if proven == Proven::Anew {
+            context.standings().of(&subject.uid).authenticated = values;
+        }
         log(&seen, &status);
         if status.usage != seen.stored.usage {
             context.standings().of(&subject.uid).usage_written = Some(now);
@@ -394,24 +400,22 @@ fn what_to_say<'a>(
     Used::AsStored
 }
 
-/// Whether other values than before have authenticated now.
+/// Whether other values than before have authenticated now; `before` are those of this process, where there were any.
 fn rotation(
-    seen: &Seen,
+    stored: &ConnectionStatus,
     status: &ConnectionStatus,
-    values: Option<crate::secret::Digest>,
+    before: Option<crate::secret::Digest>,
     proven: Proven,
-    context: &Context,
 ) -> Rotation {
-    let (Proven::Yes, Some(values)) = (proven, values) else { return Rotation::Same };
-    let mut standings = context.standings();
-    let before = standings.of(&seen.subject().uid).authenticated.replace(values);
-    let version = |status: &ConnectionStatus| status.credentials.as_ref().and_then(|c| c.verified_version.clone());
-    let was = version(&seen.stored);
-    let rotated = match before {
-        Some(before) => before != values,
-        None => was.is_some() && was != version(status),
-    };
-    if rotated { Rotation::Rotated } else { Rotation::Same }
+    let was = verified_version(stored);
+    match proven {
+        Proven::Anew if was.is_some() && (before.is_some() || was != verified_version(status)) => Rotation::Rotated,
+        Proven::Anew | Proven::AsStored => Rotation::Same,
+    }
+}
+
+fn verified_version(status: &ConnectionStatus) -> Option<&str> {
+    status.credentials.as_ref()?.verified_version.as_deref()
 }
 
 /// Whether the status is still the one that the schema's default gave it.

@@ -178,6 +178,11 @@ async fn read_and_prepare(
                 Digest::of(parts)
             });
             let kind: ConnectionType = spec.type_;
+            let memory = history(seen, resolved.observed.as_deref());
+            if memory == Some(Memory::Ready) {
+                // What is stored as verified are these values: they need not be verified anew.
+                context.standings().of(&subject.uid).authenticated.get_or_insert(values);
+            }
             match spec.probe_policy() {
                 Ok(tempo) => context.engine.set(Look {
                     subject,
@@ -187,7 +192,7 @@ async fn read_and_prepare(
                     lockout: kind.about().lockout,
                     probe: Arc::from(prepared.probe),
                     tempo,
-                    memory: history(seen, resolved.observed.as_deref()),
+                    memory,
                 }),
                 Err(sentence) => {
                     resolved.outcome = Err(Refusal::Invalid(sentence));

@@ -1,17 +1,17 @@
-//! Starts the one PostgreSQL of a test process with `hack/postgresql`, whose roles and tables it describes, and asks it what
-//! it saw. The server ends with the process, however that ends: the script watches it (`OWNER_PID`).
+//! The one PostgreSQL of a test process, with the roles and tables that `hack/postgresql` describes. It is started when a test
+//! first asks for it, and asked what it saw.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     net::SocketAddr,
-    path::Path,
-    process::Command,
     sync::LazyLock,
 };
 
 use connection_operator::net::tls::{Identity, Roots};
 use tokio_postgres::SimpleQueryMessage;
+
+use super::script;
 
 /// A PostgreSQL with TLS on loopback.
 pub struct Server {
@@ -106,27 +106,10 @@ fn named(name: &str) -> rcgen::CertificateParams {
 }
 
 fn start() -> Result<Server, String> {
-    const VARIABLE: &str = "CONNECTION_OPERATOR_TEST_POSTGRESQL";
-    #[expect(clippy::disallowed_methods, reason = "only the environment tells where the servers are")]
-    std::env::var(VARIABLE).map_err(|_| {
-        format!("{VARIABLE} must name the directory of a PostgreSQL 18; `hack/tools postgresql` gets one and prints it")
-    })?;
-    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("systems-{}", std::process::id()));
-    let output = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("hack/postgresql/postgresql"))
-        .arg("up")
-        .arg(&directory)
-        // One test per core runs at a time, each with a connection or two.
-        .env("MAX_CONNECTIONS", "200")
-        .env("OWNER_PID", std::process::id().to_string())
-        .output()
-        .map_err(|error| format!("hack/postgresql/postgresql cannot be run: {error}"))?;
-    if !output.status.success() {
-        return Err(format!("PostgreSQL cannot be started: {}", String::from_utf8_lossy(&output.stderr)));
-    }
-    let said =
-        fs::read_to_string(directory.join("env")).map_err(|error| format!("hack/postgresql left no env: {error}"))?;
-    let said: BTreeMap<String, String> =
-        said.lines().filter_map(|line| line.split_once('=')).map(|(key, value)| (key.into(), value.into())).collect();
-    let address = format!("{}:{}", said["PGHOST"], said["PGPORT"]).parse().map_err(|error| format!("{error}"))?;
-    Ok(Server { address, said })
+    script::required("CONNECTION_OPERATOR_TEST_POSTGRESQL")?;
+    let directory = script::run_directory().join("postgresql");
+    // One test per core runs at a time, each with a connection or two.
+    let said = script::up("postgresql", &directory, &[], &[("MAX_CONNECTIONS", "200")])?;
+    let address = format!("{}:{}", said["PGHOST"], said["PGPORT"]);
+    Ok(Server { address: address.parse().map_err(|error| format!("{address}: {error}"))?, said })
 }

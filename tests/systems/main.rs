@@ -5,6 +5,8 @@
 mod harness {
     pub mod peer;
     pub mod postgresql;
+    #[expect(dead_code, reason = "every test crate uses a part of it")]
+    pub mod script;
 }
 
 mod postgresql;

@@ -24,7 +24,7 @@ use crate::{
 /// What is the same for every PostgreSQL connection.
 pub const ABOUT: About = About {
     keys: &[Key { name: USERNAME, aliases: &["user"] }, Key::plain(PASSWORD)],
-    interval: Duration::from_secs(60),
+    interval: Duration::from_mins(1),
     lockout: Lockout::Possible,
     permissions: &[Permission::List, Permission::Read, Permission::Write],
     minimal: MINIMAL,
@@ -228,14 +228,16 @@ fn usable(credentials: &mut Credentials, name: &'static str, secret: &Setting) -
 mod tests {
     use std::collections::BTreeMap;
 
+    use serde_json::json;
+
     use super::*;
     use crate::{
         failure::Reason,
         net::tls::{Identity, Mode},
     };
 
-    fn settings(extra: serde_json::Value) -> Settings {
-        let mut all = serde_json::json!({"host": "orders-db", "database": "orders"});
+    fn settings(extra: &serde_json::Value) -> Settings {
+        let mut all = json!({"host": "orders-db", "database": "orders"});
         all.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
         serde_json::from_value(all).unwrap()
     }
@@ -260,30 +262,30 @@ mod tests {
 
     #[test]
     fn the_port_has_a_default() {
-        assert_eq!(settings(serde_json::json!({})).port, Port(5432));
+        assert_eq!(settings(&json!({})).port, Port(5432));
     }
 
     #[test]
     fn the_connection_string_is_encoded_bracketed_and_cut() {
-        let string = |extra| settings(extra).connection_string();
-        assert_eq!(string(serde_json::json!({})), "postgresql://orders-db:5432/orders");
+        let string = |extra: serde_json::Value| settings(&extra).connection_string();
+        assert_eq!(string(json!({})), "postgresql://orders-db:5432/orders");
         assert_eq!(
-            string(serde_json::json!({"host": "fd00::1", "port": 5433, "database": "a/b c?", "username": "reader"})),
+            string(json!({"host": "fd00::1", "port": 5433, "database": "a/b c?", "username": "reader"})),
             "postgresql://[fd00::1]:5433/a%2Fb%20c%3F"
         );
-        assert_eq!(string(serde_json::json!({"database": "ü".repeat(63)})).chars().count(), text::LIMIT);
+        assert_eq!(string(json!({"database": "ü".repeat(63)})).chars().count(), text::LIMIT);
     }
 
     #[test]
     fn a_username_in_the_spec_wins_and_the_secrets_is_not_needed() {
-        let here = settings(serde_json::json!({"username": "writer"}));
+        let here = settings(&json!({"username": "writer"}));
         assert_eq!(here.methods(&Tls::default())[0].required, [PASSWORD]);
         let account = |settings: &Settings, data| prepare(settings, data, &[]).unwrap().account;
         assert_eq!(account(&here, &[("password", b"p")]), account(&here, READER));
-        assert_ne!(account(&here, READER), account(&settings(serde_json::json!({})), READER));
+        assert_ne!(account(&here, READER), account(&settings(&json!({})), READER));
         assert_eq!(
             account(&here, READER),
-            account(&settings(serde_json::json!({})), &[("user", b"writer"), ("password", b"other")])
+            account(&settings(&json!({})), &[("user", b"writer"), ("password", b"other")])
         );
     }
 
@@ -293,26 +295,26 @@ mod tests {
         let identity =
             Identity::from_pem(made.cert.pem().as_bytes(), made.signing_key.serialize_pem().as_bytes()).unwrap();
         let tls = Tls { mode: Mode::VerifyFull, identity: Some(identity), ..Tls::default() };
-        let [method] = &settings(serde_json::json!({})).methods(&tls)[..] else { panic!("one method") };
+        let [method] = &settings(&json!({})).methods(&tls)[..] else { panic!("one method") };
         assert_eq!((&method.required[..], &method.optional[..]), (&[USERNAME][..], &[PASSWORD][..]));
-        let [method] = &settings(serde_json::json!({})).methods(&Tls::default())[..] else { panic!("one method") };
+        let [method] = &settings(&json!({})).methods(&Tls::default())[..] else { panic!("one method") };
         assert_eq!((&method.required[..], &method.optional[..]), (&[USERNAME, PASSWORD][..], &[][..]));
     }
 
     #[test]
     fn another_host_is_another_account_and_a_short_name_is_looked_for_in_the_namespace() {
-        let account = |host: &str| prepare(&settings(serde_json::json!({"host": host})), READER, &[]).unwrap().account;
+        let account = |host: &str| prepare(&settings(&json!({"host": host})), READER, &[]).unwrap().account;
         assert_eq!(account("orders-db"), account("orders-db.shop.svc"));
         assert_ne!(account("orders-db"), account("orders-db.other.svc"));
     }
 
     #[test]
     fn reading_and_writing_need_a_table_and_listing_does_not() {
-        let bare = settings(serde_json::json!({"schema": "public"}));
+        let bare = settings(&json!({"schema": "public"}));
         assert!(prepare(&bare, READER, &[Permission::List]).is_ok());
         for permission in [Permission::Read, Permission::Write] {
             assert_eq!(prepare(&bare, READER, &[permission]).unwrap_err(), Refusal::Invalid(TABLE_NEEDED.to_owned()));
-            assert!(prepare(&settings(serde_json::json!({"table": "orders"})), READER, &[permission]).is_ok());
+            assert!(prepare(&settings(&json!({"table": "orders"})), READER, &[permission]).is_ok());
         }
     }
 
@@ -320,7 +322,7 @@ mod tests {
     fn a_name_that_the_protocol_cannot_carry_is_refused() {
         for field in ["database", "username", "schema", "table"] {
             for value in ["", "a\0b"] {
-                let refusal = prepare(&settings(serde_json::json!({ field: value })), READER, &[]).unwrap_err();
+                let refusal = prepare(&settings(&json!({ field: value })), READER, &[]).unwrap_err();
                 assert!(matches!(&refusal, Refusal::Invalid(sentence) if sentence.contains(field)), "{refusal:?}");
             }
         }
@@ -334,7 +336,7 @@ mod tests {
             [("username", &b"hunter2\0"[..]), ("password", &b"p"[..])],
             [("username", &b""[..]), ("password", &b"p"[..])],
         ] {
-            let Err(Refusal::Unusable(failure)) = prepare(&settings(serde_json::json!({})), &data, &[]) else {
+            let Err(Refusal::Unusable(failure)) = prepare(&settings(&json!({})), &data, &[]) else {
                 panic!("{data:?} was taken")
             };
             assert_eq!(failure.reason(), Reason::CredentialsMalformed);

@@ -40,6 +40,21 @@ const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
 /// Longest message before the login is accepted, in bytes: libpq's limit for an error at this point (`MAX_ERRLEN`).
 const LONGEST: usize = 30_000;
 
+/// What PgBouncer puts behind 08P01, its one code for nearly everything (its `src/client.c` and `src/objects.c`; it has no
+/// translations). The first that is found in the text decides.
+const POOLER: &[(&str, FailureClass)] = &[
+    ("no such database", FailureClass::TargetNotFound),
+    ("database \"", FailureClass::TargetNotFound),
+    ("no such user", FailureClass::WrongCredentials),
+    ("certificate authentication failed", FailureClass::ClientCertificateRequired),
+    ("authentication failed", FailureClass::WrongCredentials),
+    ("login rejected", FailureClass::SourceNotAllowed),
+    ("SSL required", FailureClass::EncryptionRequired),
+    ("no more connections allowed", FailureClass::ServerUnavailable),
+    ("server login", FailureClass::ServerUnavailable),
+    ("timeout", FailureClass::ServerUnavailable),
+];
+
 const SCHEMA: &str = "SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = $1";
 
 const RELATIONS: &str = "SELECT 1 FROM pg_catalog.pg_class c \
@@ -220,9 +235,9 @@ impl Look {
                     .advice("check the server's load, and its time limits for logins and statements"),
                 "53300" => Failure::new(FailureClass::ServerUnavailable)
                     .advice("close connections, or raise the limit of the server, the database or the role"),
-                "0A000" | "08P01" => Failure::new(FailureClass::ProtocolMismatch).advice(
-                    "check host and port; a connection pooler says this for many causes, which its own log tells",
-                ),
+                "08P01" => self.pooler_says(says.message(), asked),
+                "0A000" => Failure::new(FailureClass::ProtocolMismatch),
+                _ if code.starts_with("28") => Failure::new(FailureClass::WrongCredentials),
                 _ => Failure::new(FailureClass::ServerUnavailable),
             }
             .code(Code::sql_state(code));
@@ -235,11 +250,27 @@ impl Look {
             Some(Refused::NoPassword) => Failure::new(FailureClass::AuthenticationMethodNotSupported)
                 .word("password")
                 .advice("add the key password to the Secret, or let this user in by certificate at the server"),
-            None => net.classify(error).unwrap_or_else(|| match error.is_closed() {
-                true => Failure::new(FailureClass::ConnectionClosed),
-                // What is left is the driver's "this is not what the protocol says", a wrong SCRAM proof among it.
-                false => Failure::new(FailureClass::ProtocolMismatch),
+            // What is left is the driver's "this is not what the protocol says", a wrong SCRAM proof among it.
+            None => net.classify(error).unwrap_or_else(|| {
+                let closed = error.is_closed();
+                Failure::new(if closed { FailureClass::ConnectionClosed } else { FailureClass::ProtocolMismatch })
             }),
+        }
+    }
+
+    /// SQLSTATE 08P01 is a breach of the protocol, or any word of a pooler. One that has asked for the password speaks the
+    /// protocol.
+    fn pooler_says(&self, text: &str, asked: Option<Asked>) -> Failure {
+        let listed = POOLER.iter().find(|(part, _)| text.contains(part)).map(|(_, class)| *class);
+        let otherwise = match asked {
+            Some(Asked::Password | Asked::Nothing) => FailureClass::ServerUnavailable,
+            None => FailureClass::ProtocolMismatch,
+        };
+        match listed.unwrap_or(otherwise) {
+            FailureClass::TargetNotFound => Failure::new(FailureClass::TargetNotFound).about(self.database()),
+            FailureClass::ServerUnavailable => Failure::new(FailureClass::ServerUnavailable)
+                .advice("look at the log of the connection pooler, which says more"),
+            class => Failure::new(class),
         }
     }
 
@@ -465,11 +496,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<'_, S> {
         let this = self.get_mut();
         let before = buffer.filled().len();
         task::ready!(Pin::new(&mut this.stream).poll_read(context, buffer))?;
-        let watched = this.watch(&buffer.filled()[before..]);
-        if watched.is_err() {
-            buffer.set_filled(before);
-        }
-        Poll::Ready(watched.map_err(io::Error::other))
+        Poll::Ready(this.watch(&buffer.filled()[before..]).map_err(io::Error::other))
     }
 }
 

@@ -1,4 +1,4 @@
-//! PostgreSQL's probe, in the words of types.md's sentence on it: what each case is called.
+//! PostgreSQL's probe: what each case is called, and what a look does to the server and gives away to it.
 
 use std::{
     net::SocketAddr,

@@ -2,11 +2,12 @@
 
 use connection_operator::net::tls::Mode;
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::TcpStream,
     sync::mpsc,
     time::Instant,
 };
+use tokio_rustls::TlsAcceptor;
 
 use super::*;
 use peer::Peer;
@@ -119,6 +120,12 @@ async fn a_peer_that_speaks_something_else_is_no_server_of_this_kind() {
     })
     .await;
     encrypted(&peer).ends(Stage::Reach, Reason::ProtocolMismatch).await;
+    let peer = Peer::that(async |mut stream| {
+        send(&mut stream, &[b"+OK"]).await;
+        read_to_end(&mut stream).await;
+    })
+    .await;
+    // It is known by its first byte: waiting for more would call it slow.
     plain(&peer).ends(Stage::Reach, Reason::ProtocolMismatch).await;
 }
 
@@ -134,7 +141,7 @@ async fn ten_megabytes_are_not_read() {
                 send(&mut stream, &beginning.iter().map(Vec::as_slice).collect::<Vec<_>>()).await;
                 // One row that does not end.
                 let mut total = 0;
-                let mut chunk = [&b"D\x7f\xff\xff\xff"[..], &[0; 64 * 1024][..]].concat();
+                let mut chunk = [&b"D\x7f\xff\xff\xff"[..], &vec![0; 64 * 1024]].concat();
                 while total < 10 * 1024 * 1024 && stream.write_all(&chunk).await.is_ok() {
                     total += chunk.len();
                     chunk.fill(0);
@@ -171,6 +178,7 @@ async fn every_code_of_a_refused_login_has_its_name() {
     for (code, stage, reason) in [
         ("28P01", S::Authenticate, R::AuthenticationFailed),
         ("28000", S::Authenticate, R::EncryptionRequired),
+        ("28P99", S::Authenticate, R::AuthenticationFailed),
         ("3D000", S::Access, R::TargetNotFound),
         ("57P04", S::Access, R::TargetNotFound),
         ("42501", S::Access, R::PermissionDenied),
@@ -206,6 +214,34 @@ async fn a_server_that_asked_for_a_password_and_says_28000_rejects_it() {
     })
     .await;
     plain(&peer).ends(Stage::Authenticate, Reason::AuthenticationFailed).await;
+}
+
+#[tokio::test]
+async fn what_a_pooler_says_behind_its_one_code_is_understood() {
+    use {Reason as R, Stage as S};
+    for (text, stage, reason) in [
+        ("SASL authentication failed", S::Authenticate, R::AuthenticationFailed),
+        ("password authentication failed", S::Authenticate, R::AuthenticationFailed),
+        ("no such user: canary", S::Authenticate, R::AuthenticationFailed),
+        ("certificate authentication failed", S::Authenticate, R::ClientCertificateRequired),
+        ("login rejected", S::Authenticate, R::SourceNotAllowed),
+        ("SSL required", S::Authenticate, R::EncryptionRequired),
+        ("no such database: canary", S::Access, R::TargetNotFound),
+        ("database \"canary\" does not exist", S::Access, R::TargetNotFound),
+        ("no more connections allowed (max_client_conn)", S::Authenticate, R::ServerUnavailable),
+        ("query_wait_timeout", S::Authenticate, R::ServerUnavailable),
+        ("canary", S::Authenticate, R::ServerUnavailable),
+    ] {
+        let peer = Peer::that(async move |mut stream| {
+            start_up(&mut stream).await;
+            send(&mut stream, &[&scram("SCRAM-SHA-256")]).await;
+            message(&mut stream).await;
+            send(&mut stream, &[&error("08P01", text, "canary")]).await;
+        })
+        .await;
+        let message = plain(&peer).ends(stage, reason).await;
+        assert!(message.contains("(08P01)"), "{message}");
+    }
 }
 
 #[tokio::test]
@@ -311,6 +347,37 @@ async fn a_peer_cannot_make_us_compute() {
 }
 
 #[tokio::test]
+async fn scram_is_bound_to_the_channel_where_the_server_offers_it() {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let key = made.signing_key.serialize_der().try_into().unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let (sent, mut heard) = mpsc::unbounded_channel();
+    let peer = Peer::that(move |mut stream| {
+        let (sent, acceptor) = (sent.clone(), acceptor.clone());
+        async move {
+            start_up(&mut stream).await;
+            send(&mut stream, &[b"S"]).await;
+            let mut stream = acceptor.accept(stream).await.unwrap();
+            start_up(&mut stream).await;
+            send(&mut stream, &[&scram("SCRAM-SHA-256-PLUS\0SCRAM-SHA-256")]).await;
+            let _ = sent.send(message(&mut stream).await.1);
+        }
+    })
+    .await;
+    let report = encrypted(&peer).tls(|tls| tls.mode = Mode::Require).probe().await;
+    assert!(report.proof().is_none());
+    let first = String::from_utf8_lossy(&heard.recv().await.unwrap()).into_owned();
+    assert!(first.starts_with("SCRAM-SHA-256-PLUS\0") && first.contains("p=tls-server-end-point,,"), "{first:?}");
+}
+
+#[tokio::test]
 async fn a_pooler_is_asked_nothing_that_it_does_not_understand() {
     let (sent, mut heard) = mpsc::unbounded_channel();
     let peer = Peer::that(move |mut stream| {
@@ -362,16 +429,16 @@ async fn answering(parts: &[&[u8]]) -> Peer {
 }
 
 /// Reads the start-up message, without its length.
-async fn start_up(stream: &mut TcpStream) -> Vec<u8> {
-    let length = stream.read_u32().await.unwrap() as usize;
+async fn start_up(stream: &mut (impl AsyncRead + Unpin)) -> Vec<u8> {
+    let length = stream.read_u32().await.expect("a length") as usize;
     let mut body = vec![0; length - 4];
-    stream.read_exact(&mut body).await.unwrap();
+    stream.read_exact(&mut body).await.expect("a whole message");
     body
 }
 
 /// Reads a message: its type and its body.
-async fn message(stream: &mut TcpStream) -> (u8, Vec<u8>) {
-    (stream.read_u8().await.unwrap(), start_up(stream).await)
+async fn message(stream: &mut (impl AsyncRead + Unpin)) -> (u8, Vec<u8>) {
+    (stream.read_u8().await.expect("a message"), start_up(stream).await)
 }
 
 /// Plays a server up to the client's first SCRAM message, and returns its nonce.
@@ -379,11 +446,11 @@ async fn scram_nonce(stream: &mut TcpStream) -> String {
     start_up(stream).await;
     send(stream, &[&scram("SCRAM-SHA-256")]).await;
     let (_, body) = message(stream).await;
-    String::from_utf8_lossy(&body).split_once("r=").unwrap().1.to_owned()
+    String::from_utf8_lossy(&body).split_once("r=").expect("a nonce").1.to_owned()
 }
 
-async fn send(stream: &mut TcpStream, parts: &[&[u8]]) {
-    stream.write_all(&parts.concat()).await.unwrap();
+async fn send(stream: &mut (impl AsyncWrite + Unpin), parts: &[&[u8]]) {
+    stream.write_all(&parts.concat()).await.expect("somebody listens");
 }
 
 async fn read_to_end(stream: &mut TcpStream) -> Vec<u8> {
@@ -393,7 +460,7 @@ async fn read_to_end(stream: &mut TcpStream) -> Vec<u8> {
 }
 
 fn framed(tag: u8, body: &[u8]) -> Vec<u8> {
-    [&[tag][..], &u32::try_from(body.len() + 4).unwrap().to_be_bytes(), body].concat()
+    [&[tag][..], &u32::try_from(body.len() + 4).expect("a short body").to_be_bytes(), body].concat()
 }
 
 fn authentication(kind: u32, rest: &[u8]) -> Vec<u8> {
