@@ -80,10 +80,12 @@ fn a_secret_replaced_between_two_looks_is_read_again() {
 fn a_change_of_the_secrets_metadata_is_observed_and_probes_nothing() {
     in_namespace(async |stage, namespace| {
         let proxy = stage.proxy().await;
-        namespace.ready("orders-db", proxy.address, seldom()).await;
+        let before = namespace.ready("orders-db", proxy.address, seldom()).await;
         namespace.merge("Secret", "orders-db", json!({"metadata": {"labels": {"team": "shop"}}})).await;
         let after = observed(&namespace, "orders-db").await;
         after.must_be("Ready", "True", "Succeeded");
+        let verified = "/credentials/verifiedVersion";
+        assert_eq!(after.status(verified), before.status(verified), "nobody has logged in with it");
         assert_eq!(proxy.connections(), 1);
     });
 }
