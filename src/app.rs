@@ -132,13 +132,12 @@ async fn work(
     }
     health.met(Need::Definitions);
 
-    let leadership = match arguments.leader_elect {
-        false => Leadership::unopposed(),
-        true => {
-            let name = lease_name(&arguments.namespaces, arguments.selector.as_deref());
-            let seat = Seat { namespace: whereabouts.namespace.clone(), name, identity: whereabouts.identity.clone() };
-            Leadership::campaign(early.clone(), seat, &CancellationToken::new())
-        }
+    let leadership = if arguments.leader_elect {
+        let name = lease_name(&arguments.namespaces, arguments.selector.as_deref());
+        let seat = Seat { namespace: whereabouts.namespace.clone(), name, identity: whereabouts.identity.clone() };
+        Leadership::campaign(early.clone(), seat, &CancellationToken::new())
+    } else {
+        Leadership::unopposed()
     };
     let mut role = leadership.role();
     metrics.role_changed(Role::Follower);
@@ -431,13 +430,12 @@ impl engine::Witness for Witness {
 
     fn held_back(&self, subject: &Subject, kind: ConnectionType, report: &failure::Report) {
         let Subject { namespace, name, .. } = subject;
-        match report.failure() {
-            Some((_, failure)) => {
-                let reason = failure.reason();
-                self.metrics.failure_held_back(kind, reason);
-                tracing::info!(%namespace, %name, %reason, "a failure is held back");
-            }
-            None => tracing::info!(%namespace, %name, "a success is held back"),
+        if let Some((_, failure)) = report.failure() {
+            let reason = failure.reason();
+            self.metrics.failure_held_back(kind, reason);
+            tracing::info!(%namespace, %name, %reason, "a failure is held back");
+        } else {
+            tracing::info!(%namespace, %name, "a success is held back");
         }
     }
 
@@ -456,8 +454,9 @@ impl reconcile::Witness for Witness {
 }
 
 impl usage::watch::Witness for Witness {
-    fn watch_state(&self, kind: &Kind, _: &Scope, state: usage::index::KindState) {
-        let _ = (kind, state);
+    fn watch_state(&self, kind: &Kind, before: Option<State>, after: State) {
+        let plural = kind.api_resource().plural;
+        self.metrics.watch_changed(&plural, before.map(watch_state), Some(watch_state(after)));
     }
 }
 
@@ -523,6 +522,7 @@ fn world(arguments: &Arguments) -> anyhow::Result<Arc<World>> {
 }
 
 /// The API server's addresses that are known before any watch: that of the client, and that of the environment.
+#[expect(clippy::disallowed_methods, reason = "the variable is the cluster's, not a setting of ours")]
 fn addresses_of(config: &Config) -> Vec<IpAddr> {
     let url = config.cluster_url.host().map(|host| host.trim_matches(['[', ']']).to_owned());
     let environment = std::env::var("KUBERNETES_SERVICE_HOST").ok();

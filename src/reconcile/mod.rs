@@ -30,7 +30,7 @@ use kube::{
 };
 
 use crate::{
-    api::{ConditionType, Connection, ConnectionStatus},
+    api::{ConditionType, Connection, ConnectionSpec, ConnectionStatus},
     connections::{ConnectionType, Refusal},
     failure::Reason,
     probing::{engine::Engine, verdict::Verdict},
@@ -326,9 +326,11 @@ async fn explain_with(
     };
     let values = ready.map(|ready| ready.values);
     let before = context.standings().of(&subject.uid).authenticated;
-    let proven = match believed.as_ref().is_some_and(|opinion| opinion.authenticated) {
-        true if values != before || verified_version(&seen.stored).is_none() => Proven::Anew,
-        true | false => Proven::AsStored,
+    let authenticated = believed.as_ref().is_some_and(|opinion| opinion.authenticated);
+    let proven = if authenticated && (values != before || verified_version(&seen.stored).is_none()) {
+        Proven::Anew
+    } else {
+        Proven::AsStored
     };
     next.extend(resolved.as_ref().and_then(|resolved| resolve::look_again(resolved, &seen, context.secrets, now)));
     let usage = what_to_say(&seen, users, context, now, &mut next);
@@ -340,7 +342,7 @@ async fn explain_with(
             Some(_) => Login::Credentials,
             None => Login::Nobody,
         },
-        permissions: &seen.spec.as_ref().map(|spec| spec.asked_permissions()).unwrap_or_default(),
+        permissions: &seen.spec.as_ref().map(ConnectionSpec::asked_permissions).unwrap_or_default(),
         connection_string: seen
             .spec
             .as_ref()
@@ -354,7 +356,7 @@ async fn explain_with(
         usage,
         held,
     };
-    let status = conclude::conclude(&facts, Timestamp::now());
+    let status = conclude::conclude(&facts, wall_clock());
     context.show(&seen, &status);
     if !quiet && status != seen.stored {
         let rotation = rotation(&seen.stored, &status, before, proven);
@@ -447,6 +449,12 @@ fn take(seen: &mut Seen, answer: Answer, context: &Context) {
     }
     let kept = Answer { status: Some(seen.stored.clone()), ..answer };
     context.standings().of(&seen.subject().uid).answered = Some(kept);
+}
+
+/// The time that conditions carry. Nothing is decided by it.
+#[expect(clippy::disallowed_methods, reason = "this is where a pass reads the clock")]
+fn wall_clock() -> Timestamp {
+    Timestamp::now()
 }
 
 fn log(seen: &Seen, status: &ConnectionStatus) {

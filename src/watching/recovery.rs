@@ -25,8 +25,8 @@ pub enum Remedy {
     StartOverInPages,
     /// Say that listing is not permitted, and list everything again.
     Forbidden,
-    /// Ask whether the kind is served at all, and list everything again.
-    AskDiscovery,
+    /// Find out whether the kind is served at all, and list everything again.
+    NotFound,
 }
 
 /// How a listing is asked for.
@@ -62,7 +62,7 @@ pub fn remedy(error: &watcher::Error, phase: Phase, listing: Listing) -> Remedy 
     match (status, phase) {
         // By the code: `Status::is_forbidden` and its like do not look at it where the body was no `Status`.
         (Some(status), _) if status.code == 403 => Remedy::Forbidden,
-        (Some(status), _) if status.code == 404 => Remedy::AskDiscovery,
+        (Some(status), _) if status.code == 404 => Remedy::NotFound,
         (Some(status), Phase::Listing) if status.code == 422 && listing == Listing::Streamed => {
             Remedy::StartOverInPages
         }
@@ -106,7 +106,7 @@ impl Pace {
         self.failures = self.failures.saturating_add(1);
         self.paused = Some(now);
         let thousandths = u32::try_from(random % 501).unwrap_or(0);
-        whole - whole * thousandths / 1000
+        whole.saturating_sub(whole * thousandths / 1000)
     }
 }
 
@@ -145,7 +145,7 @@ mod tests {
     #[test]
     fn a_refusal_is_told_in_every_phase_and_pages_are_tried_once() {
         use watcher::Error::{InitialListFailed, WatchStartFailed};
-        for (code, told) in [(403, Remedy::Forbidden), (404, Remedy::AskDiscovery)] {
+        for (code, told) in [(403, Remedy::Forbidden), (404, Remedy::NotFound)] {
             for phase in [Phase::Listing, Phase::Following] {
                 assert_eq!(remedy(&WatchStartFailed(refused(code)), phase, Listing::Streamed), told);
                 assert_eq!(remedy(&InitialListFailed(refused(code)), phase, Listing::Paged), told);
