@@ -8,6 +8,7 @@ use crate::{
         namespace::Namespace,
     },
     stage::{OWN, in_namespace, manifest},
+    workload::{with_secret, workload},
 };
 
 #[test]
@@ -75,6 +76,30 @@ fn each_further_secret_costs_one_read() {
         requests.sort();
         let wanted = ["get secrets authority", "get secrets client", CREATION[1], CREATION[0], CREATION[2]];
         assert_eq!(requests, wanted);
+    });
+}
+
+#[test]
+fn every_write_is_a_json_patch_that_tests_the_uid() {
+    in_namespace(async |stage, namespace| {
+        let uid = namespace.ready("orders-db", stage.postgresql.address, json!({})).await.metadata("/uid").to_owned();
+        namespace.create(workload("Deployment", "api", with_secret("orders-db"))).await;
+        namespace.becomes("orders-db", "InUse", "True", "Referenced").await;
+        namespace.secret("orders-db", &[("password", "wrong")]).await;
+        namespace.becomes("orders-db", "Ready", "False", "AuthenticationFailed").await;
+        namespace.delete("Connection", "orders-db").await;
+        namespace.becomes("orders-db", "Terminating", "True", "InUse").await;
+        namespace.delete("Deployment", "api").await;
+        namespace.gone("orders-db").await;
+        let requests = namespace.requests(&stage.operator.user).await;
+        let writes: Vec<&Request> =
+            requests.iter().filter(|r| r.writes() && r.resource.starts_with("connections")).collect();
+        assert!(writes.len() >= 6, "{:?}", lines(&requests));
+        for write in writes {
+            assert_eq!(write.verb, "patch");
+            let first = json!({"op": "test", "path": "/metadata/uid", "value": uid});
+            assert_eq!(write.body[0], first, "{write}: {}", write.body);
+        }
     });
 }
 

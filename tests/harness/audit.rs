@@ -42,6 +42,8 @@ pub struct Request {
     pub code: u64,
     /// Path and query.
     pub uri: String,
+    /// What was sent about a Connection; null for everything else.
+    pub body: Value,
 }
 
 impl Audit {
@@ -129,6 +131,7 @@ fn request(event: &Value) -> Option<Request> {
         name: text("/objectRef/name"),
         code: event.pointer("/responseStatus/code").and_then(Value::as_u64).unwrap_or_default(),
         uri: text("/requestURI"),
+        body: event["requestObject"].clone(),
         verb,
     })
 }
