@@ -119,7 +119,9 @@ fn a_healthy_unchanged_connection_causes_no_request() {
 fn a_change_of_the_target_costs_at_most_one_read_and_one_write() {
     in_namespace(async |stage, namespace| {
         let proxy = stage.proxy().await;
-        let before = namespace.ready("orders-db", proxy.address, json!({"spec": {"probe": {"interval": "1h"}}})).await;
+        let before = namespace
+            .ready("orders-db", proxy.address, json!({"spec": {"probe": {"interval": "1h", "timeout": "30s"}}}))
+            .await;
         stage.rest(&namespace).await;
         let position = stage.plane.audit.position();
         let target = json!({"spec": {"postgresql": {"schema": "public", "table": "orders"}, "permissions": ["Read"]}});
