@@ -21,7 +21,7 @@ use tracing::{debug, info, warn};
 
 pub mod recovery;
 
-use recovery::{Listing, Pace, Phase, Remedy, remedy};
+use recovery::{Doubt, Listing, Pace, Phase, Remedy, remedy};
 
 /// Longest wait for the next object of a listing. A page of 500 objects takes a fraction of it.
 const LISTING: Duration = Duration::from_secs(30);
@@ -87,15 +87,18 @@ where
 {
     let mut listing = Listing::Streamed;
     let mut pace = Pace::default();
+    let mut doubt = Doubt::default();
     sight.report(State::Syncing);
     loop {
-        match follow(&api, &config, listing, &mut sight, &mut pace).await {
+        let remedy = follow(&api, &config, listing, &mut sight, &mut pace, &mut doubt).await;
+        match remedy {
             Remedy::StartOverInPages => {
                 info!(watch = sight.label(), "the server has no streaming lists, listing in pages");
                 listing = Listing::Paged;
                 continue;
             }
-            Remedy::Forbidden => sight.report(State::Forbidden),
+            Remedy::Forbidden if doubt.is_believed(Instant::now()) => sight.report(State::Forbidden),
+            Remedy::Forbidden => debug!(watch = sight.label(), "refused, which may be a server that starts"),
             Remedy::NotFound => sight.not_found().await,
             Remedy::Resume | Remedy::StartOver => {}
         }
@@ -110,6 +113,7 @@ async fn follow<K>(
     listing: Listing,
     sight: &mut impl Sight<K>,
     pace: &mut Pace,
+    doubt: &mut Doubt,
 ) -> Remedy
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
@@ -138,6 +142,7 @@ where
             Ok(Event::InitDone) => {
                 phase = Phase::Following;
                 pace.runs(Instant::now());
+                doubt.synced();
                 sight.finish();
                 sight.report(State::Synced);
             }

@@ -77,6 +77,35 @@ pub fn remedy(error: &watcher::Error, phase: Phase, listing: Listing) -> Remedy 
     }
 }
 
+/// How long a watch that was synced must be refused before that is believed: an API server that starts refuses everybody
+/// until it has read its roles.
+const BELIEVED_AFTER: Duration = Duration::from_secs(10);
+
+/// Whether a refusal is believed.
+#[derive(Debug, Default)]
+pub struct Doubt {
+    synced: Option<Synced>,
+}
+
+#[derive(Debug, Default)]
+struct Synced {
+    refused_since: Option<Instant>,
+}
+
+impl Doubt {
+    /// A listing was complete: from now on a single refusal says little.
+    pub fn synced(&mut self) {
+        self.synced = Some(Synced::default());
+    }
+
+    /// The watch was refused at `now`. The refusal of a watch that never was synced is believed at once.
+    pub fn is_believed(&mut self, now: Instant) -> bool {
+        let Some(synced) = &mut self.synced else { return true };
+        let since = *synced.refused_since.get_or_insert(now);
+        now.duration_since(since) >= BELIEVED_AFTER
+    }
+}
+
 /// When one watch tries again.
 #[derive(Debug, Default)]
 pub struct Pace {
@@ -154,6 +183,19 @@ mod tests {
         let unprocessable = WatchStartFailed(refused(422));
         assert_eq!(remedy(&unprocessable, Phase::Listing, Listing::Streamed), Remedy::StartOverInPages);
         assert_eq!(remedy(&unprocessable, Phase::Listing, Listing::Paged), Remedy::StartOver);
+    }
+
+    #[test]
+    fn a_watch_that_was_synced_must_be_refused_for_a_while_before_that_is_believed() {
+        let now = Instant::now();
+        let mut doubt = Doubt::default();
+        assert!(doubt.is_believed(now), "it never was allowed");
+        doubt.synced();
+        assert!(!doubt.is_believed(now));
+        assert!(!doubt.is_believed(now + BELIEVED_AFTER / 2));
+        assert!(doubt.is_believed(now + BELIEVED_AFTER));
+        doubt.synced();
+        assert!(!doubt.is_believed(now + 2 * BELIEVED_AFTER), "it was allowed again in between");
     }
 
     #[test]

@@ -44,7 +44,7 @@ impl ControlPlane {
     pub async fn start(name: &str) -> Result<Self, String> {
         let binaries = PathBuf::from(script::required("CONNECTION_OPERATOR_TEST_BIN")?);
         let directory = script::run_directory().join(name);
-        let policy = script::root().join("hack/controlplane/audit-policy.yaml");
+        let policy = script::root().join("tests/harness/audit-policy.yaml");
         let said =
             script::up("controlplane", &directory, &["kcm"], &[("AUDIT_POLICY", &policy.display().to_string())])?;
         let value = |key: &str| said.get(key).cloned().ok_or(format!("hack/controlplane says nothing about {key}"));
