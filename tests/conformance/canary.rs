@@ -62,11 +62,11 @@ fn encodings(text: &str) -> Vec<(&'static str, String)> {
         ("UTF-16", String::from_utf8_lossy(&wide).into_owned()),
         ("a list of bytes", each(bytes, u8::to_string, ", ")),
         ("a list of hex bytes", each(bytes, |byte| format!("{byte:x}"), ", ")),
-        ("percents", percent(bytes, |digits| digits.to_uppercase())),
+        ("percents", percent(bytes, str::to_uppercase)),
         ("small percents", percent(bytes, str::to_owned)),
         ("percents everywhere", each(bytes, |byte| format!("%{byte:02X}"), "")),
-        ("a form", percent(bytes, |digits| digits.to_uppercase()).replace("%20", "+")),
-        ("quoted-printable", percent(bytes, |digits| digits.to_uppercase()).replace('%', "=")),
+        ("a form", percent(bytes, str::to_uppercase).replace("%20", "+")),
+        ("quoted-printable", percent(bytes, str::to_uppercase).replace('%', "=")),
         ("JSON, and what Rust prints", json(text)),
         ("JSON in JSON", json(&json(text))),
         ("JSON with numbers", text.encode_utf16().fold(String::new(), |all, unit| all + &format!("\\u{unit:04x}"))),
@@ -120,11 +120,11 @@ fn percent(bytes: &[u8], digits: impl Fn(&str) -> String) -> String {
 }
 
 fn rotated(letter: char) -> char {
-    let turned = |first: u8| char::from(first + (u32::from(letter) as u8 - first + 13) % 26);
-    match letter {
-        'a'..='z' => turned(b'a'),
-        'A'..='Z' => turned(b'A'),
-        other => other,
+    let turned = |first: u8, letter: u8| char::from(first + (letter - first + 13) % 26);
+    match u8::try_from(letter) {
+        Ok(small @ b'a'..=b'z') => turned(b'a', small),
+        Ok(capital @ b'A'..=b'Z') => turned(b'A', capital),
+        Ok(_) | Err(_) => letter,
     }
 }
 
@@ -160,7 +160,7 @@ fn the_encodings_are_those_that_others_make() {
     assert_eq!(base32(b"hunte"), "NB2W45DF");
     assert_eq!(hash(&digest::SHA1_FOR_LEGACY_USE_ONLY, b"hunter2"), "f3bbbd66a63d4bf1747940578ec3d0103530e21d");
     assert_eq!("hunter2".chars().map(rotated).collect::<String>(), "uhagre2");
-    assert_eq!(percent("a é".as_bytes(), |digits| digits.to_uppercase()), "a%20%C3%A9");
+    assert_eq!(percent("a é".as_bytes(), str::to_uppercase), "a%20%C3%A9");
     assert!(find(&format!("{:?}", VALUE.as_bytes())).is_some());
     assert!(find(&format!("{:?}", Some(VALUE))).is_some());
     assert_eq!(find("a message about nothing"), None);

@@ -8,6 +8,7 @@ use std::{
 
 use connection_operator::{
     api::{ConditionType, ConnectionStatus},
+    connections::Definition,
     failure::{Finding, Reason, Report, Stage},
     reconcile::conclude::{Facts, Login, Picture, Proven, Used, conclude},
 };
@@ -103,10 +104,11 @@ fn a_peer_that_refuses_or_hangs_up_is_called_so() {
 fn a_peer_that_speaks_something_else_is_no_system_of_this_type() {
     run(async {
         for subject in subjects() {
-            let reasons = match subject.spec["tls"]["mode"] == "Disable" {
-                true => &[Reason::ProtocolMismatch][..],
+            let reasons = if subject.spec["tls"]["mode"] == "Disable" {
+                &[Reason::ProtocolMismatch][..]
+            } else {
                 // Nonsense in the place of a handshake, or of the answer to the question for one.
-                false => &[Reason::ProtocolMismatch, Reason::TLSNotOffered, Reason::TLSFailed][..],
+                &[Reason::ProtocolMismatch, Reason::TLSNotOffered, Reason::TLSFailed][..]
             };
             for behaviour in [Behaviour::Garbage, Behaviour::Echoes] {
                 let stranger = Stranger::that(behaviour).await;
@@ -142,7 +144,7 @@ pub fn concluded(subject: &Subject, report: &Report) -> ConnectionStatus {
         picture: Picture::Found(report),
         login: if spec.credentials_secret().is_some() { Login::Credentials } else { Login::Nobody },
         permissions: &spec.asked_permissions(),
-        connection_string: spec.settings().ok().map(|settings| settings.connection_string()),
+        connection_string: spec.settings().ok().map(Definition::connection_string),
         secret: spec.credentials_secret(),
         observed_version: Some("7"),
         proven: Proven::AsStored,

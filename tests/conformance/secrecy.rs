@@ -115,7 +115,9 @@ fn poisoned(subject: &Subject) -> Vec<Subject> {
     let mut keys: Vec<String> = Vec::new();
     let _ = subject.clone().with_credentials(|data| keys = data.keys().cloned().collect());
     let all = subject.clone().named(", every key").with_credentials(|data| {
-        data.values_mut().for_each(|value| *value = canary::VALUE.into());
+        for value in data.values_mut() {
+            *value = canary::VALUE.into();
+        }
         data.insert(canary::KEY.to_owned(), canary::VALUE.into());
     });
     let alone = keys.into_iter().map(|key| {

@@ -34,7 +34,7 @@ pub struct Subject {
     pub name: String,
     /// Its spec, as it is written.
     pub spec: Value,
-    /// The Secrets and ConfigMaps of its namespace, by name.
+    /// What it may name: the data of objects of its namespace, by name.
     pub objects: BTreeMap<String, Data>,
 }
 
