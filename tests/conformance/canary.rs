@@ -22,9 +22,13 @@ pub fn absent(what: &str, text: &str) {
 }
 
 /// Which encoding of the value, or of the key's name, `text` holds.
-pub fn find(text: &str) -> Option<&'static str> {
-    let forms = encodings(VALUE).into_iter().chain([("the name of a key", KEY.to_owned())]);
-    forms.into_iter().find(|(_, form)| text.contains(form.as_str())).map(|(name, _)| name)
+fn find(text: &str) -> Option<&'static str> {
+    if text.contains(KEY) { Some("the name of a key") } else { find_any(VALUE, text) }
+}
+
+/// Which encoding of `secret` a text holds.
+pub fn find_any(secret: &str, text: &str) -> Option<&'static str> {
+    encodings(secret).into_iter().find(|(_, form)| text.contains(form.as_str())).map(|(name, _)| name)
 }
 
 /// What `text` looks like wherever it is printed or sent: enough of it to be known again, whatever stands before or after it.
