@@ -1,6 +1,6 @@
 # `make` lists what there is.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit build tools fmt lint generate clean
+.PHONY: help demo test test-unit bench build tools fmt lint generate clean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -13,6 +13,9 @@ test: ## everything: formatting, lints, unit tests, tests against a real API ser
 
 test-unit: ## the tests that need nothing but the code
 	@cargo test --locked --lib
+
+bench: ## how quick it is and what it costs, measured; QUICK=1 in four minutes, WINDOW=seconds of rest that are looked at
+	@QUICK='$(QUICK)' WINDOW='$(WINDOW)' hack/bench
 
 build: ## the operator, for production
 	@cargo build --locked --release
