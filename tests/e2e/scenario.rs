@@ -122,8 +122,12 @@ async fn sources(namespace: &Namespace<'_>) {
     let Database { authority, certificate, key, .. } = database();
     namespace.secret("orders-db", &[("username", "reader"), ("password", "reader-secret")]).await;
     namespace.secret("client", &[("tls.crt", certificate), ("tls.key", key)]).await;
-    let map = json!({"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": "authority"}, "data": {"ca.crt": authority}});
-    namespace.create(map).await;
+    if namespace.get("ConfigMap", "authority").await.is_none() {
+        let data = json!({"ca.crt": authority});
+        let metadata = json!({"name": "authority"});
+        let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data});
+        namespace.create(map).await;
+    }
 }
 
 /// A Connection to `orders`, as a user with few wishes writes it; `changes` are merged in.
