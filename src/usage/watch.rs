@@ -337,12 +337,24 @@ mod tests {
     async fn a_right_that_is_taken_away_makes_the_kind_unknown() {
         let mut world = World::pods(|asked, before| match (asked.is_streamed_listing(), before) {
             (true, 0) => Answer::Events(listing(&["p"])),
-            (true, 2) => Answer::EventsAndSilence(listing(&["q"])),
+            (true, 8..) => Answer::EventsAndSilence(listing(&["q"])),
             _ => Answer::Refused(403, "Forbidden"),
         });
         world.until_users_are(&["q"]).await;
         let states: Vec<KindState> = world.seen.0.lock().unwrap().iter().map(|seen| seen.1).collect();
         assert_eq!(states, [KindState::Syncing, KindState::Synced, KindState::Forbidden, KindState::Synced]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_starts_and_refuses_everybody_for_a_moment_changes_nothing() {
+        let mut world = World::pods(|asked, before| match (asked.is_streamed_listing(), before) {
+            (true, 0) => Answer::Events(listing(&["p"])),
+            (true, 3..) => Answer::EventsAndSilence(listing(&["q"])),
+            _ => Answer::Refused(403, "Forbidden"),
+        });
+        world.until_users_are(&["q"]).await;
+        let states: Vec<KindState> = world.seen.0.lock().unwrap().iter().map(|seen| seen.1).collect();
+        assert_eq!(states, [KindState::Syncing, KindState::Synced]);
     }
 
     #[tokio::test(start_paused = true)]

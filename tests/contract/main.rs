@@ -6,6 +6,7 @@
 
 mod dependencies;
 mod golden;
+mod image;
 mod pages;
 mod papers;
 mod schema;
