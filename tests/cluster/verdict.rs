@@ -60,7 +60,8 @@ fn at_the_threshold_ready_and_the_stages_change_in_one_write() {
 fn a_connection_on_its_way_back_needs_its_successes() {
     in_namespace(async |stage, namespace| {
         let proxy = stage.proxy().await;
-        let probe = json!({"spec": {"probe": {"failureThreshold": 1, "successThreshold": 2}}});
+        let thresholds = json!({"interval": "10s", "timeout": "10s", "failureThreshold": 1, "successThreshold": 2});
+        let probe = json!({"spec": {"probe": thresholds}});
         namespace.ready("orders-db", proxy.address, probe).await;
         proxy.switch(Mode::Close).await;
         namespace.becomes("orders-db", "Ready", "False", "ConnectionClosed").await;
@@ -276,13 +277,13 @@ fn an_outcome_for_an_older_target_is_dropped() {
         let (silent, proxy) = (stage.proxy().await, stage.proxy().await);
         silent.switch(Mode::Silent).await;
         namespace.login("orders-db", "reader").await;
-        let slow = json!({"spec": {"probe": {"interval": "8s", "timeout": "8s"}}});
+        let slow = json!({"spec": {"probe": {"interval": "15s", "timeout": "15s"}}});
         namespace.create(manifest("orders-db", silent.address, slow)).await;
         silent.comes(0, 1).await;
         let target = json!({"spec": {"postgresql": {"port": proxy.address.port()}}});
         namespace.merge("Connection", "orders-db", target).await;
         let ready = namespace.becomes("orders-db", "Ready", "True", "Succeeded").await;
-        proxy.comes(1, 1).await;
+        proxy.comes(proxy.connections(), 1).await;
         namespace.connection("orders-db").await.unwrap().must_be_untouched_since(&ready);
         assert_eq!(namespace.events("orders-db").await, [""; 0]);
         assert_eq!(silent.connections(), 1);
@@ -311,7 +312,7 @@ fn a_probe_that_hangs_delays_nobody_else() {
 }
 
 fn threshold(failures: u32) -> Value {
-    json!({"spec": {"probe": {"failureThreshold": failures}}})
+    json!({"spec": {"probe": {"interval": "10s", "timeout": "10s", "failureThreshold": failures}}})
 }
 
 fn by_secret(name: &str, own: bool) -> Value {
