@@ -172,18 +172,12 @@ impl Credentials {
             .filter_map(|name| place(name).map(|place| (*name, place)))
             .collect();
         for (name, place) in wanted {
-            // Two canonical keys may be mapped to one key of the Secret: the later one takes a copy.
-            let value = match data.remove(&place) {
-                Some(value) => value,
-                None => match selected.values().next() {
-                    Some(_) => {
-                        return Err(Failure::new(FailureClass::CredentialsMalformed)
-                            .about(about.clone())
-                            .word(name)
-                            .advice("spec.credentials.keys maps two keys to one; name a key of its own for each"));
-                    }
-                    None => continue,
-                },
+            // Every place was found above, so it is gone only where another key has taken it.
+            let Some(value) = data.remove(&place) else {
+                return Err(Failure::new(FailureClass::CredentialsMalformed)
+                    .about(about.clone())
+                    .word(name)
+                    .advice("spec.credentials.keys maps two keys to one; name a key of its own for each"));
             };
             if value.expose().len() > VALUE_LIMIT {
                 return Err(Failure::new(FailureClass::CredentialsMalformed)

@@ -30,7 +30,7 @@ use kube::{
 };
 
 use crate::{
-    api::{ConditionType, Connection, ConnectionStatus},
+    api::{ConditionType, Connection, ConnectionSpec, ConnectionStatus},
     connections::{ConnectionType, Refusal},
     failure::Reason,
     probing::{engine::Engine, verdict::Verdict},
@@ -42,7 +42,7 @@ use events::Rotation;
 use plan::{Fate, Hold, Plan, Release, Surroundings};
 use resolve::SecretAccess;
 use seen::Seen;
-use standing::{Answer, Resolved, Standings};
+use standing::{Answer, Ready, Resolved, Standings};
 
 /// How long the first outcome of a new target may take before Pending is written: the pause between two probes and a probe
 /// that is quick, so that a change of the spec or of a Secret costs one write.
@@ -205,11 +205,9 @@ pub fn retry_after(object: &DeserializeGuard<Connection>, context: &Context) -> 
         Err(invalid) => &invalid.metadata,
     };
     let uid: Arc<str> = metadata.uid.as_deref().unwrap_or_default().into();
-    let mut standings = context.standings();
-    let standing = standings.of(&uid);
-    standing.errors = standing.errors.saturating_add(1);
-    let spread = crate::probing::schedule::spread(&uid, standing.errors);
-    let doubled = RETRY.0.saturating_mul(1 << (standing.errors - 1).min(10));
+    let errors = context.standings().count_error(&uid);
+    let spread = crate::probing::schedule::spread(&uid, errors);
+    let doubled = RETRY.0.saturating_mul(1 << errors.saturating_sub(1).min(10));
     doubled.min(RETRY.1).mul_f64(1.0 + spread / 2.0)
 }
 
@@ -268,8 +266,8 @@ async fn let_go(seen: Seen, release: Release, context: &Context) -> Result<Actio
             Ok(Action::await_change())
         }
         Err(error @ Error::Api(_)) => {
-            let unsettled = Users::default();
-            explain_with(seen, &unsettled, Some(Held::ReleaseFailed), context).await?;
+            let indexed = context.index.with(|index| index.users(&seen.reference()));
+            explain_with(seen, &indexed, Some(Held::ReleaseFailed), context).await?;
             Err(error)
         }
         Err(error @ (Error::Outdated | Error::Gone)) => Err(error),
@@ -324,11 +322,12 @@ async fn explain_with(
         }
         _ => false,
     };
-    let values = ready.map(|ready| ready.values);
-    let before = context.standings().of(&subject.uid).authenticated;
-    let proven = match believed.as_ref().is_some_and(|opinion| opinion.authenticated) {
-        true if values != before || verified_version(&seen.stored).is_none() => Proven::Anew,
-        true | false => Proven::AsStored,
+    let before = context.standings().of(&subject.uid).verified;
+    let authenticated = believed.as_ref().is_some_and(|opinion| opinion.authenticated);
+    let proven = if authenticated && (ready != before.as_ref() || verified_version(&seen.stored).is_none()) {
+        Proven::Anew
+    } else {
+        Proven::AsStored
     };
     next.extend(resolved.as_ref().and_then(|resolved| resolve::look_again(resolved, &seen, context.secrets, now)));
     let usage = what_to_say(&seen, users, context, now, &mut next);
@@ -340,7 +339,7 @@ async fn explain_with(
             Some(_) => Login::Credentials,
             None => Login::Nobody,
         },
-        permissions: &seen.spec.as_ref().map(|spec| spec.asked_permissions()).unwrap_or_default(),
+        permissions: &seen.spec.as_ref().map(ConnectionSpec::asked_permissions).unwrap_or_default(),
         connection_string: seen
             .spec
             .as_ref()
@@ -354,14 +353,14 @@ async fn explain_with(
         usage,
         held,
     };
-    let status = conclude::conclude(&facts, Timestamp::now());
+    let status = conclude::conclude(&facts, wall_clock());
     context.show(&seen, &status);
     if !quiet && status != seen.stored {
-        let rotation = rotation(&seen.stored, &status, before, proven);
+        let rotation = rotation(&seen.stored, &status, before.as_ref(), ready, proven);
         let events = events::of_change(&seen.stored, &status, rotation);
         let answer = apply::write(&seen, &status, &context.client).await?;
         if proven == Proven::Anew {
-            context.standings().of(&subject.uid).authenticated = values;
+            context.standings().of(&subject.uid).verified = ready.copied();
         }
         log(&seen, &status);
         if status.usage != seen.stored.usage {
@@ -404,12 +403,17 @@ fn what_to_say<'a>(
 fn rotation(
     stored: &ConnectionStatus,
     status: &ConnectionStatus,
-    before: Option<crate::secret::Digest>,
+    before: Option<&Ready>,
+    now: Option<&Ready>,
     proven: Proven,
 ) -> Rotation {
     let was = verified_version(stored);
+    let differ = match (before, now) {
+        (Some(before), Some(now)) => before.values != now.values,
+        (None, _) | (_, None) => was != verified_version(status),
+    };
     match proven {
-        Proven::Anew if was.is_some() && (before.is_some() || was != verified_version(status)) => Rotation::Rotated,
+        Proven::Anew if was.is_some() && differ => Rotation::Rotated,
         Proven::Anew | Proven::AsStored => Rotation::Same,
     }
 }
@@ -447,6 +451,12 @@ fn take(seen: &mut Seen, answer: Answer, context: &Context) {
     }
     let kept = Answer { status: Some(seen.stored.clone()), ..answer };
     context.standings().of(&seen.subject().uid).answered = Some(kept);
+}
+
+/// The time that conditions carry. Nothing is decided by it.
+#[expect(clippy::disallowed_methods, reason = "this is where a pass reads the clock")]
+fn wall_clock() -> Timestamp {
+    Timestamp::now()
 }
 
 fn log(seen: &Seen, status: &ConnectionStatus) {

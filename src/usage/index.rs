@@ -15,38 +15,7 @@ use super::{
     users::{User, Users, Via},
 };
 
-/// What is known about the objects of one kind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum KindState {
-    /// The first listing has not ended.
-    Syncing,
-    /// Every object is known.
-    Synced,
-    /// Listing is not permitted.
-    Forbidden,
-    /// The API server does not serve the kind, so there are no objects of it.
-    Missing,
-}
-
-impl KindState {
-    /// The word that metrics and logs use.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Syncing => "Syncing",
-            Self::Synced => "Synced",
-            Self::Forbidden => "Forbidden",
-            Self::Missing => "KindNotFound",
-        }
-    }
-
-    /// Whether an object of the kind could exist unseen.
-    const fn is_blind(self) -> bool {
-        match self {
-            Self::Syncing | Self::Forbidden => true,
-            Self::Synced | Self::Missing => false,
-        }
-    }
-}
+pub use crate::watching::State as KindState;
 
 /// Which part of the cluster one watch sees.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -73,7 +73,11 @@ impl Stage {
     /// Lets the time pass that must lie between two probes of one Connection, so that the next one need not wait.
     pub async fn rest(&self, namespace: &Namespace<'_>) {
         let proxy = self.proxy().await;
-        namespace.ready("clock", proxy.address, json!({})).await;
+        // A Secret of its own, so that nobody uses it.
+        namespace.login("clock", "reader").await;
+        namespace
+            .ready("clock", proxy.address, json!({"spec": {"credentials": {"secretRef": {"name": "clock"}}}}))
+            .await;
         proxy.comes(proxy.connections(), 2).await;
         // Its successors would find nobody; and what it costs is no business of the test.
         namespace.delete("Connection", "clock").await;

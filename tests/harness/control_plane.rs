@@ -52,7 +52,7 @@ impl ControlPlane {
     pub async fn start_with(name: &str, flags: &str) -> Result<Self, String> {
         let binaries = PathBuf::from(script::required("CONNECTION_OPERATOR_TEST_BIN")?);
         let directory = script::run_directory().join(name);
-        let policy = script::root().join("hack/controlplane/audit-policy.yaml");
+        let policy = script::root().join("tests/harness/audit-policy.yaml");
         let policy = policy.display().to_string();
         let variables = [("AUDIT_POLICY", policy.as_str()), ("APISERVER_FLAGS", flags)];
         let said = script::up("controlplane", &directory, &["kcm"], &variables)?;
