@@ -360,15 +360,16 @@ async fn explain_with(
         let rotation = rotation(&seen.stored, &status, before, proven);
         let events = events::of_change(&seen.stored, &status, rotation);
         let answer = apply::write(&seen, &status, &context.client).await?;
-        if proven == Proven::Anew {
-            context.standings().of(&subject.uid).authenticated = values;
-        }
         log(&seen, &status);
         if status.usage != seen.stored.usage {
             context.standings().of(&subject.uid).usage_written = Some(now);
         }
         take(&mut seen, answer, context);
         apply::publish(&seen, events, &context.recorder).await;
+    }
+    // Also where the status says so already: the answer to an earlier write may have been lost.
+    if proven == Proven::Anew && !quiet {
+        context.standings().of(&subject.uid).authenticated = values;
     }
     context.standings().of(&subject.uid).errors = 0;
     Ok(next.into_iter().min().map_or_else(Action::await_change, Action::requeue))

@@ -112,6 +112,21 @@ async fn without_a_watch_a_secret_is_read_once_in_an_interval() {
 }
 
 #[tokio::test]
+async fn a_status_whose_answer_was_lost_verifies_nothing_later() {
+    let stage = Stage::with_new_connection().await;
+    stage.house.server.once(2, Fault::BreaksAfter);
+    stage.house.settle().await;
+    assert!(!stage.house.server.is_waiting_to_fail());
+    let [_, verified] = versions(&stage);
+    stage.house.server.news();
+    stage.house.server.change(SECRET, |object| object["metadata"]["labels"] = json!({"x": "y"}));
+    stage.house.hear_of_secret();
+    stage.house.settle().await;
+    assert_eq!(versions(&stage), [stored_version(&stage), verified]);
+    assert_eq!(stage.house.server.events(), [""; 0], "the same values are no rotation");
+}
+
+#[tokio::test]
 async fn the_values_of_the_secret_are_in_no_request() {
     let stage = Stage::with_new_connection().await;
     stage.house.settle().await;
