@@ -272,7 +272,8 @@ fn terminating(held: &Held<'_>) -> Statement {
     say(ConditionType::Terminating, Status::True, reason, &message)
 }
 
-fn usage(users: &Users) -> Usage {
+/// What the status says about users.
+pub fn usage(users: &Users) -> Usage {
     let shown = users.top(USERS_LIMIT).iter().map(|user| User {
         kind: user.kind.name().to_owned(),
         name: user.name.to_string(),

@@ -394,7 +394,8 @@ fn what_to_say<'a>(
     let flips = (stored_count == 0) != users.list.is_empty();
     let written = context.standings().of(&seen.subject().uid).usage_written;
     let left = written.map_or(Duration::ZERO, |at| USAGE_PAUSE.saturating_sub(now.duration_since(at)));
-    if flips || left.is_zero() || users.list.is_empty() {
+    let is_stored = seen.stored.usage.as_ref() == Some(&conclude::usage(users));
+    if flips || left.is_zero() || users.list.is_empty() || is_stored {
         return Used::Known(users);
     }
     next.push(left);

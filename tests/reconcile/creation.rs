@@ -86,6 +86,18 @@ async fn a_change_of_the_description_costs_one_write_and_no_look() {
     assert_eq!(stage.logins(), 1);
 }
 
+#[tokio::test]
+async fn a_change_right_after_one_of_the_users_costs_one_write_in_all() {
+    let stage = Stage::with_ready_connection().await;
+    stage.house.is_used();
+    stage.house.settle().await;
+    assert_eq!(stage.house.server.news(), [CREATION[2]]);
+    describe(&stage.house);
+    stage.house.settle().await;
+    assert_eq!(stage.house.server.news(), [CREATION[2]]);
+    assert_eq!(generations(&stage.house), [2; 6], "nothing is left to be written later");
+}
+
 /// Changes what is not looked at.
 fn describe(house: &House) {
     house.server.change(CONNECTION, |object| {
