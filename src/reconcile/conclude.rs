@@ -109,7 +109,9 @@ pub fn conclude(facts: &Facts<'_>, now: Timestamp) -> ConnectionStatus {
     let mut statements = Vec::with_capacity(8);
     let mut kept: Vec<Condition> = Vec::new();
     if matches!(facts.picture, Picture::Remembered) {
-        kept.extend(stored.conditions.iter().filter(|c| is_of_the_connection(c)).cloned());
+        // Only of this very target: what was found then holds for the generation of now.
+        let renewed = |found: &Condition| Condition { observed_generation: Some(facts.generation), ..found.clone() };
+        kept.extend(stored.conditions.iter().filter(|c| is_of_the_connection(c)).map(renewed));
     } else {
         statements = connection_statements(facts);
     }

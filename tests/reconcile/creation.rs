@@ -98,6 +98,18 @@ async fn a_change_right_after_one_of_the_users_costs_one_write_in_all() {
     assert_eq!(generations(&stage.house), [2; 6], "nothing is left to be written later");
 }
 
+#[tokio::test]
+async fn a_restart_costs_one_read_and_no_write() {
+    let stage = Stage::with_ready_connection().await;
+    let house = House::new(&stage.house.server);
+    house.settle().await;
+    assert_eq!(house.server.news(), [CREATION[1]]);
+    describe(&house);
+    house.settle().await;
+    assert_eq!(house.server.news(), [CREATION[2]]);
+    assert_eq!(generations(&house), [2; 6], "what is remembered holds for the new generation too");
+}
+
 /// Changes what is not looked at.
 fn describe(house: &House) {
     house.server.change(CONNECTION, |object| {

@@ -101,6 +101,22 @@ async fn a_deletion_survives_a_fault_of_any_request() {
 }
 
 #[tokio::test]
+async fn a_hold_survives_a_fault_of_any_request() {
+    // Created, used, deleted, and told about it.
+    converges(3 + 1 + 2, async |house| {
+        house.settle().await;
+        if house.server.object(DEPLOYMENT).is_none() {
+            house.is_used();
+        }
+        house.settle().await;
+        if house.server.object(CONNECTION).unwrap()["metadata"]["deletionTimestamp"].is_null() {
+            house.delete();
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_deletion_that_is_held_survives_a_fault_of_any_request() {
     // Created, used, deleted and held, unused, released.
     converges(3 + 1 + 2 + 7 + 2, async |house| {
