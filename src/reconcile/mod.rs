@@ -359,15 +359,16 @@ async fn explain_with(
         let rotation = rotation(&seen.stored, &status, before.as_ref(), ready, proven);
         let events = events::of_change(&seen.stored, &status, rotation);
         let answer = apply::write(&seen, &status, &context.client).await?;
-        if proven == Proven::Anew {
-            context.standings().of(&subject.uid).verified = ready.copied();
-        }
         log(&seen, &status);
         if status.usage != seen.stored.usage {
             context.standings().of(&subject.uid).usage_written = Some(now);
         }
         take(&mut seen, answer, context);
         apply::publish(&seen, events, &context.recorder).await;
+    }
+    // Also where the status says so already: the answer to an earlier write may have been lost.
+    if proven == Proven::Anew && !quiet {
+        context.standings().of(&subject.uid).verified = ready.copied();
     }
     context.standings().of(&subject.uid).errors = 0;
     Ok(next.into_iter().min().map_or_else(Action::await_change, Action::requeue))
@@ -392,7 +393,8 @@ fn what_to_say<'a>(
     let flips = (stored_count == 0) != users.list.is_empty();
     let written = context.standings().of(&seen.subject().uid).usage_written;
     let left = written.map_or(Duration::ZERO, |at| USAGE_PAUSE.saturating_sub(now.duration_since(at)));
-    if flips || left.is_zero() || users.list.is_empty() {
+    let is_stored = seen.stored.usage.as_ref() == Some(&conclude::usage(users));
+    if flips || left.is_zero() || users.list.is_empty() || is_stored {
         return Used::Known(users);
     }
     next.push(left);
