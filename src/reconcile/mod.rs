@@ -9,6 +9,7 @@ pub mod events;
 pub mod materials;
 pub mod observe;
 pub mod plan;
+pub mod recorder;
 pub mod resolve;
 pub mod seen;
 pub mod standing;
@@ -23,11 +24,7 @@ use std::{
 };
 
 use k8s_openapi::jiff::Timestamp;
-use kube::{
-    Client,
-    core::DeserializeGuard,
-    runtime::{controller::Action, events::Recorder},
-};
+use kube::{Client, core::DeserializeGuard, runtime::controller::Action};
 
 use crate::{
     api::{ConditionType, Connection, ConnectionSpec, ConnectionStatus},
@@ -40,6 +37,7 @@ use crate::{
 use conclude::{Facts, Held, Login, Picture, Proven, Used};
 use events::Rotation;
 use plan::{Fate, Hold, Plan, Release, Surroundings};
+use recorder::Recorder;
 use resolve::SecretAccess;
 use seen::Seen;
 use standing::{Answer, Ready, Resolved, Standings};
