@@ -12,6 +12,7 @@ use connection_operator::{
     probing::{Subject, engine, engine::Engine, verdict::Verdict},
     reconcile::{
         self, Cluster, Context, Error, reconcile,
+        recorder::Recorder,
         resolve::SecretAccess,
         standing::{SourceKey, Version},
     },
@@ -20,10 +21,7 @@ use connection_operator::{
         extract::{Mark, Progress, Target, Uid},
     },
 };
-use kube::runtime::{
-    controller::Action,
-    events::{Recorder, Reporter},
-};
+use kube::runtime::{controller::Action, events::Reporter};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
