@@ -16,7 +16,7 @@ use kube::{
     Api, Client, Resource,
     core::PartialObjectMeta,
     runtime::{
-        events::{Recorder, Reporter},
+        events::Reporter,
         reflector::{Store, store::Writer},
         watcher,
     },
@@ -44,7 +44,7 @@ use crate::{
         Subject,
         engine::{self, Engine},
     },
-    reconcile::{self, Cluster, Context, plan::Fate, resolve::SecretAccess, standing::SourceKind},
+    reconcile::{self, Cluster, Context, plan::Fate, recorder::Recorder, resolve::SecretAccess, standing::SourceKind},
     usage::{
         self, SharedIndex,
         extract::Kind,

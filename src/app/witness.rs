@@ -10,7 +10,7 @@ use crate::{
     failure::{self, Reason},
     observability::{
         health::{Health, Loop, Need},
-        metrics::{Metrics, ProbeResult, WatchState},
+        metrics::{Metrics, ProbeResult},
     },
     probing::{Subject, engine},
     reconcile,
@@ -28,7 +28,7 @@ pub(super) fn reporter(metrics: &Arc<Metrics>, plural: &'static str, ready: Opti
         if before == Some(state) {
             return;
         }
-        metrics.watch_changed(plural, before.map(watch_state), Some(watch_state(state)));
+        metrics.watch_changed(plural, before, Some(state));
         match state {
             State::Syncing | State::Synced => tracing::info!(plural, state = state.as_str(), "watch"),
             State::Forbidden | State::Missing => {
@@ -113,15 +113,6 @@ impl reconcile::Witness for Witness {
 impl usage::watch::Witness for Witness {
     fn watch_state(&self, kind: &Kind, before: Option<State>, after: State) {
         let plural = kind.api_resource().plural;
-        self.metrics.watch_changed(&plural, before.map(watch_state), Some(watch_state(after)));
-    }
-}
-
-const fn watch_state(state: State) -> WatchState {
-    match state {
-        State::Syncing => WatchState::Syncing,
-        State::Synced => WatchState::Synced,
-        State::Forbidden => WatchState::Forbidden,
-        State::Missing => WatchState::KindNotFound,
+        self.metrics.watch_changed(&plural, before, Some(after));
     }
 }

@@ -9,6 +9,7 @@ pub mod events;
 pub mod materials;
 pub mod observe;
 pub mod plan;
+pub mod recorder;
 pub mod resolve;
 pub mod seen;
 pub mod standing;
@@ -23,11 +24,7 @@ use std::{
 };
 
 use k8s_openapi::jiff::Timestamp;
-use kube::{
-    Client,
-    core::DeserializeGuard,
-    runtime::{controller::Action, events::Recorder},
-};
+use kube::{Client, core::DeserializeGuard, runtime::controller::Action};
 
 use crate::{
     api::{ConditionType, Connection, ConnectionSpec, ConnectionStatus},
@@ -40,6 +37,7 @@ use crate::{
 use conclude::{Facts, Held, Login, Picture, Proven, Used};
 use events::Rotation;
 use plan::{Fate, Hold, Plan, Release, Surroundings};
+use recorder::Recorder;
 use resolve::SecretAccess;
 use seen::Seen;
 use standing::{Answer, Ready, Resolved, Standings};
@@ -359,15 +357,16 @@ async fn explain_with(
         let rotation = rotation(&seen.stored, &status, before.as_ref(), ready, proven);
         let events = events::of_change(&seen.stored, &status, rotation);
         let answer = apply::write(&seen, &status, &context.client).await?;
-        if proven == Proven::Anew {
-            context.standings().of(&subject.uid).verified = ready.copied();
-        }
         log(&seen, &status);
         if status.usage != seen.stored.usage {
             context.standings().of(&subject.uid).usage_written = Some(now);
         }
         take(&mut seen, answer, context);
         apply::publish(&seen, events, &context.recorder).await;
+    }
+    // Also where the status says so already: the answer to an earlier write may have been lost.
+    if proven == Proven::Anew && !quiet {
+        context.standings().of(&subject.uid).verified = ready.copied();
     }
     context.standings().of(&subject.uid).errors = 0;
     Ok(next.into_iter().min().map_or_else(Action::await_change, Action::requeue))
@@ -392,7 +391,8 @@ fn what_to_say<'a>(
     let flips = (stored_count == 0) != users.list.is_empty();
     let written = context.standings().of(&seen.subject().uid).usage_written;
     let left = written.map_or(Duration::ZERO, |at| USAGE_PAUSE.saturating_sub(now.duration_since(at)));
-    if flips || left.is_zero() || users.list.is_empty() {
+    let is_stored = seen.stored.usage.as_ref() == Some(&conclude::usage(users));
+    if flips || left.is_zero() || users.list.is_empty() || is_stored {
         return Used::Known(users);
     }
     next.push(left);

@@ -15,15 +15,10 @@ use connection_operator::{
 use k8s_openapi::jiff::Timestamp;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
 };
 
-use crate::{
-    canary, example,
-    harness::run,
-    peer::{Peer, nobody},
-    subject::Subject,
-};
+use crate::{canary, example, harness::run, peer::Peer, subject::Subject};
 
 /// The time of a look that must not be late.
 const LIMIT: Duration = Duration::from_secs(1);
@@ -54,20 +49,33 @@ impl Behaviour {
 pub struct Stranger {
     /// Where it is.
     pub address: SocketAddr,
-    _peer: Option<Peer>,
+    _place: Place,
+}
+
+/// What stays there as long as it is kept.
+enum Place {
+    /// A port that is taken, and at which nobody listens: a free one could be taken by another test.
+    Taken { _socket: TcpSocket },
+    /// A peer.
+    Inhabited { _peer: Peer },
 }
 
 impl Stranger {
     /// Makes one.
     pub async fn that(behaviour: Behaviour) -> Self {
         let peer = match behaviour {
-            Behaviour::Refuses => return Self { address: nobody().await, _peer: None },
+            Behaviour::Refuses => {
+                let socket = TcpSocket::new_v4().unwrap();
+                socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+                let address = socket.local_addr().unwrap();
+                return Self { address, _place: Place::Taken { _socket: socket } };
+            }
             Behaviour::Silent => Peer::that(listen).await,
             Behaviour::Closes => Peer::that(async |stream| drop(stream)).await,
             Behaviour::Garbage => Peer::that(talk_nonsense).await,
             Behaviour::Echoes => Peer::that(echo).await,
         };
-        Self { address: peer.address, _peer: Some(peer) }
+        Self { address: peer.address, _place: Place::Inhabited { _peer: peer } }
     }
 }
 
@@ -123,9 +131,10 @@ fn a_peer_that_speaks_something_else_is_no_system_of_this_type() {
 fn a_look_at_one_address_goes_nowhere_else() {
     run(async {
         for subject in subjects() {
-            let report = subject.clone().at(nobody().await).look(PATIENT).await;
-            let (_, failure) = report.failure().unwrap();
-            assert!(failure.message().contains("127.0.0.1:"), "{}: {}", subject.name, failure.message());
+            let nowhere = Stranger::that(Behaviour::Refuses).await;
+            let report = subject.clone().at(nowhere.address).look(PATIENT).await;
+            let message = report.failure().unwrap().1.message();
+            assert!(message.contains(&nowhere.address.to_string()), "{}: {message}", subject.name);
         }
     });
 }

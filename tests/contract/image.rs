@@ -5,7 +5,6 @@ use std::{
     collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
-    process::Command,
 };
 
 #[test]
@@ -17,20 +16,6 @@ fn everything_the_compiler_reads_is_copied() {
         assert!(copied.iter().any(|copied| file.starts_with(copied)), "the image is built without {}", file.display());
         assert!(is_in_the_context(file), ".dockerignore leaves out {}", file.display());
     }
-}
-
-#[test]
-fn what_is_copied_is_a_package_whose_parts_are_all_there() {
-    let context = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("image-{}", std::process::id()));
-    for path in copied() {
-        copy(&root().join(&path), &context.join(&path));
-    }
-    // It fails where a part that the manifest names by its path is missing, though nobody asked for that part.
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["metadata", "--no-deps", "--offline", "--locked", "--format-version", "1"]).current_dir(&context);
-    let read = cargo.output().unwrap();
-    fs::remove_dir_all(&context).unwrap();
-    assert!(read.status.success(), "{}", String::from_utf8_lossy(&read.stderr));
 }
 
 #[test]
@@ -69,18 +54,6 @@ fn the_binary_that_is_built_is_the_one_that_runs_and_not_as_root() {
 fn copied() -> BTreeSet<PathBuf> {
     let copies = words("COPY").into_iter().filter(|copy| !copy[0].starts_with("--"));
     copies.flat_map(|mut copy| copy.drain(..copy.len() - 1).map(PathBuf::from).collect::<Vec<_>>()).collect()
-}
-
-fn copy(from: &Path, to: &Path) {
-    if from.is_dir() {
-        for entry in fs::read_dir(from).unwrap() {
-            let name = entry.unwrap().file_name();
-            copy(&from.join(&name), &to.join(&name));
-        }
-    } else {
-        fs::create_dir_all(to.parent().unwrap()).unwrap();
-        fs::copy(from, to).unwrap();
-    }
 }
 
 /// What rustc read to make the operator's binary, by the list that cargo keeps beside it.

@@ -15,7 +15,8 @@ use connection_operator::{
     cli::Cli,
     connections::ConnectionType,
     failure::{Reason, Stage, Status},
-    observability::metrics::{Metrics, ProbeResult, WatchState},
+    observability::metrics::{Metrics, ProbeResult},
+    watching::State,
 };
 
 const OPERATIONS: &str = "docs/operations.md";
@@ -138,7 +139,7 @@ fn series() -> BTreeSet<(String, Vec<String>)> {
     metrics.verdict_changed(kind, None, Some((Status::True, Reason::Succeeded)));
     metrics.failure_held_back(kind, Reason::TimedOut);
     metrics.api_request(&http::Method::GET, &"/api/v1/pods".parse().unwrap(), Some(http::StatusCode::OK));
-    metrics.watch_changed("pods", None, Some(WatchState::Synced));
+    metrics.watch_changed("pods", None, Some(State::Synced));
     let text = metrics.encode();
     let samples = text.lines().filter(|line| !line.starts_with('#'));
     let read = |line: &str| {

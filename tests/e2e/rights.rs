@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 
 use connection_operator::leadership::lease_name;
+use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::Value;
 use tokio::sync::{OnceCell, RwLock};
 
@@ -35,7 +36,7 @@ const SPARE: [(&str, &str, &str, &str); 2] = [
     ("", "namespaces", "get", "the contract promises get, list and watch in every install"),
 ];
 
-/// What every install binds cluster-wide, by contract: the RoleBindings of a namespace that ends are gone before our finalizer is.
+/// What every install binds cluster-wide, by contract: the role bindings of a namespace that ends are gone before our finalizer is.
 const EVERYWHERE: [(&str, &str, &str); 8] = [
     ("connectivity.dev", "connections", "get"),
     ("connectivity.dev", "connections", "list"),
@@ -192,7 +193,7 @@ struct Right {
 
 impl Right {
     fn is_one_of(&self, known: &[(&str, &str, &str)]) -> bool {
-        known.iter().any(|row| *row == (self.group.as_str(), self.resource.as_str(), self.verb.as_str()))
+        known.contains(&(self.group.as_str(), self.resource.as_str(), self.verb.as_str()))
     }
 
     /// Whether this right is what lets `request` through.
@@ -266,7 +267,7 @@ fn group(request: &Request) -> &str {
     request.uri.strip_prefix("/apis/").and_then(|rest| rest.split('/').next()).unwrap_or_default()
 }
 
-/// The requests that were refused; a namespace that ends takes its RoleBindings along and lets nothing be created.
+/// The requests that were refused; a namespace that ends takes its role bindings along and lets nothing be created.
 fn refused(requests: &[Request], ending: &[&Namespace<'_>]) -> BTreeSet<String> {
     let refused = requests.iter().filter(|request| request.code == 403 || request.code == 401);
     let lasting = refused.filter(|request| ending.iter().all(|namespace| namespace.name != request.namespace));
@@ -319,8 +320,8 @@ fn assert_none(found: &BTreeSet<String>, what: &str) {
 
 /// Whether a kind is served at all is asked of discovery, which no rule of the chart opens.
 async fn discovery_is_open_to(release: &Release<'_>) {
-    let kubeconfig = kube::config::Kubeconfig::read_from(&release.account.kubeconfig).unwrap();
-    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await.unwrap();
+    let kubeconfig = Kubeconfig::read_from(&release.account.kubeconfig).unwrap();
+    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
     let account = Caller::new(config).unwrap();
     for path in ["/api", "/api/v1", "/apis", "/apis/apps/v1", "/apis/batch/v1"] {
         assert_eq!(account.get(path).await.code, 200, "{path}");

@@ -83,6 +83,16 @@ async fn break_twice(namespace: &Namespace<'_>) {
         events.iter().any(counted).then_some(())
     })
     .await;
+    // Broken by something else, it is another event, which says by what.
+    namespace.merge("Connection", "missing", json!({"spec": {"suspend": true}})).await;
+    namespace.becomes("missing", "Ready", "Unknown", "Suspended").await;
+    let other = json!({"spec": {"suspend": false, "credentials": {"secretRef": {"name": "no-one"}}}});
+    namespace.merge("Connection", "missing", other).await;
+    namespace.becomes("missing", "Ready", "False", "SecretNotFound").await;
+    eventually(DEADLINE, "the event about the other cause", async || {
+        namespace.events("missing").await.iter().any(|line| line.contains("no-one")).then_some(())
+    })
+    .await;
 }
 
 /// A PostgreSQL with the roles that `hack/postgresql` describes.
