@@ -148,6 +148,24 @@ fn a_restart_writes_nothing_about_what_did_not_change() {
 }
 
 #[test]
+fn a_stored_green_has_its_threshold_after_a_restart_too() {
+    in_namespace(async |stage, namespace| {
+        let account = stage.own_account(&namespace).await;
+        let first = stage.own_operator_as(&account, &namespace, &[]).await;
+        let proxy = stage.proxy().await;
+        let mut own = threshold(5);
+        own["metadata"] = json!({"labels": {OWN: ""}});
+        let before = namespace.ready("orders-db", proxy.address, own).await;
+        first.stop().await;
+        proxy.switch(Mode::Close).await;
+        let seen = proxy.connections();
+        let _second = stage.own_operator_as(&account, &namespace, &[]).await;
+        proxy.comes(seen, 2).await;
+        namespace.connection("orders-db").await.unwrap().must_be_untouched_since(&before);
+    });
+}
+
+#[test]
 fn a_verdict_that_changed_while_no_operator_ran_is_told_after_the_restart() {
     in_namespace(async |stage, namespace| {
         let account = stage.own_account(&namespace).await;
