@@ -1,10 +1,16 @@
-# The operator's image. The tests run the release binary itself where no container daemon is at hand, so a change here
-# may not have been built by them: build it before publishing.
+# The operator's image: `docker build -t registry.example.com/connection-operator:0.1.0 .`
 #
-# The toolchain is the one of rust-toolchain.toml (a file the context leaves out, so that rustup fetches nothing more).
+# No container daemon was at hand where it was written: it has not been built. The tests check what can be checked without
+# (tests/contract/image.rs): that everything the compiler reads is copied, and that the versions fit; and they run the same
+# binary as the chart runs it. Build it and let it print its version before publishing it.
+#
+# It names no architecture and builds for the one of the machine it is built on; an image for several was never tried.
+#
+# The toolchain is the one of rust-toolchain.toml, which is not copied, so that rustup fetches nothing more.
 FROM rust:1.95.0-bookworm AS build
 WORKDIR /build
-COPY . .
+COPY Cargo.toml Cargo.lock ./
+COPY src src
 RUN cargo build --release --locked --bin connection-operator
 
 # Of the same Debian release, for its glibc. The roots are those of the build stage: the slim image has none.

@@ -3,10 +3,8 @@
 use std::{io, process::ExitCode};
 
 use clap::Parser as _;
-use connection_operator::{
-    app,
-    cli::{Cli, Command, print},
-};
+use connection_operator::app;
+use connection_operator::cli::{Cli, Command, print};
 
 fn main() -> ExitCode {
     if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {

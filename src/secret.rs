@@ -3,7 +3,7 @@
 //! Nothing here knows Kubernetes, a clock or a socket. A value leaves its wrapper only through [`SecretValue::expose`] and
 //! [`SecretValue::text`], whose callers are the probes.
 
-use std::{collections::BTreeMap, fmt};
+use std::{cmp::Reverse, collections::BTreeMap, fmt};
 
 use aws_lc_rs::digest;
 use secrecy::{ExposeSecret as _, SecretSlice};
@@ -153,7 +153,9 @@ impl Credentials {
         let method = match complete.as_slice() {
             [method] => *method,
             [] => {
-                let nearest = candidates.iter().map(|m| lacking(m)).min_by_key(Vec::len).unwrap_or_default();
+                // The nearest lacks least, and of those that lack as much it has most.
+                let nearest = candidates.iter().min_by_key(|m| (lacking(m).len(), Reverse(m.required.len())));
+                let nearest = nearest.map(|m| lacking(m)).unwrap_or_default();
                 let failure = Failure::new(FailureClass::SecretKeyMissing).about(about.clone());
                 return Err(nearest.into_iter().fold(failure, Failure::word));
             }
@@ -172,18 +174,12 @@ impl Credentials {
             .filter_map(|name| place(name).map(|place| (*name, place)))
             .collect();
         for (name, place) in wanted {
-            // Two canonical keys may be mapped to one key of the Secret: the later one takes a copy.
-            let value = match data.remove(&place) {
-                Some(value) => value,
-                None => match selected.values().next() {
-                    Some(_) => {
-                        return Err(Failure::new(FailureClass::CredentialsMalformed)
-                            .about(about.clone())
-                            .word(name)
-                            .advice("spec.credentials.keys maps two keys to one; name a key of its own for each"));
-                    }
-                    None => continue,
-                },
+            // Every place was found above, so it is gone only where another key has taken it.
+            let Some(value) = data.remove(&place) else {
+                return Err(Failure::new(FailureClass::CredentialsMalformed)
+                    .about(about.clone())
+                    .word(name)
+                    .advice("spec.credentials.keys maps two keys to one; name a key of its own for each"));
             };
             if value.expose().len() > VALUE_LIMIT {
                 return Err(Failure::new(FailureClass::CredentialsMalformed)
@@ -210,8 +206,8 @@ mod tests {
 
     fn methods() -> Vec<Method> {
         vec![
-            Method { name: "password", required: vec!["username", "password"], optional: vec![] },
             Method { name: "token", required: vec!["token"], optional: vec![] },
+            Method { name: "password", required: vec!["username", "password"], optional: vec![] },
         ]
     }
 
@@ -241,11 +237,17 @@ mod tests {
     }
 
     #[test]
+    fn what_is_missing_is_said_of_the_method_that_was_begun() {
+        let message = select(&[("username", "reader")], &[]).unwrap_err().message();
+        assert!(message.contains("(password)"), "{message}");
+    }
+
+    #[test]
     fn several_complete_methods_are_refused_unless_keys_say_which() {
         let both = [("username", "reader"), ("password", "p"), ("TOKEN", "t")];
         let failure = select(&both, &[]).unwrap_err();
         assert_eq!(failure.reason(), Reason::CredentialsMalformed);
-        assert!(failure.message().contains("(password, token)"), "{}", failure.message());
+        assert!(failure.message().contains("(token, password)"), "{}", failure.message());
         assert!(select(&both, &[("token", "TOKEN")]).unwrap().get("token").is_some());
     }
 

@@ -112,7 +112,7 @@ pub async fn probes(stage: &Stage, plan: &Plan) {
         let (begin, before) = (Instant::now(), process::processor_time(std::process::id()));
         let looks = futures::stream::iter((0..count).map(|_| bare.probe()));
         looks.buffer_unordered(64).collect::<Vec<()>>().await;
-        let (spent, used) = (begin.elapsed(), process::processor_time(std::process::id()) - before);
+        let (spent, used) = (begin.elapsed(), process::processor_time(std::process::id()).saturating_sub(before));
         let figure = format!(
             "{} for {count}, {}; this side uses {} of one core each, which is {} per core",
             figures::seconds(spent),

@@ -33,7 +33,7 @@ pub async fn measure(stage: &Stage, plan: &Plan) -> Result<(), String> {
     let (revision, position) = (stage.revision().await, stage.plane.audit.position());
     let used = process::processor_time(running.id);
     tokio::time::sleep(plan.window).await;
-    let used = process::processor_time(running.id) - used;
+    let used = process::processor_time(running.id).saturating_sub(used);
     let after = running.operator.metrics().await;
     let revisions = stage.revision().await - revision;
 

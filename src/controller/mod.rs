@@ -8,10 +8,11 @@ use std::{sync::Arc, time::Duration};
 
 use futures::{StreamExt as _, TryFutureExt as _};
 use kube::{
+    Resource as _,
     core::DeserializeGuard,
     runtime::{
         controller::{self, Action},
-        reflector::Store,
+        reflector::{ObjectRef, Store},
     },
 };
 use tokio_util::sync::CancellationToken;
@@ -19,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     api::Connection,
     reconcile::{self, Context},
+    usage::ConnectionRef,
 };
 
 use queue::Wakes;
@@ -54,8 +56,9 @@ pub async fn run(
 ) {
     let config = controller::Config::default().concurrency(CONCURRENCY);
     let queue = wakes.take_until(stop.cancelled_owned()).map(Ok::<_, std::convert::Infallible>);
+    let kept = store.clone();
     let passes = controller::applier(
-        |object, context| Box::pin(pass(object, context)),
+        move |object, context| Box::pin(pass(object, context, kept.clone())),
         |object: Arc<Watched>, error: &Failed, context: Arc<Context>| {
             let wait = reconcile::retry_after(&object, &context);
             report(&object, error, wait);
@@ -82,9 +85,22 @@ pub async fn run(
 }
 
 /// One pass in a task of its own: a panic ends it, and nothing else.
-async fn pass(object: Arc<Watched>, context: Arc<Context>) -> Result<Action, Failed> {
-    let pass = tokio::spawn(reconcile::reconcile(object, context).map_err(Failed::Pass));
-    pass.await.unwrap_or(Err(Failed::Panicked))
+async fn pass(object: Arc<Watched>, context: Arc<Context>, store: Store<Watched>) -> Result<Action, Failed> {
+    let reference = ObjectRef::from_obj(&*object);
+    let pass = tokio::spawn(reconcile::reconcile(Arc::clone(&object), Arc::clone(&context)).map_err(Failed::Pass));
+    let ended = pass.await.unwrap_or(Err(Failed::Panicked));
+    // The object may have gone while the pass ran: what the pass has made of it must not outlive it. The watch removes it
+    // from the store before it forgets it, so one of both sees it last.
+    let current = store.get(&reference);
+    let uid = |object: &Watched| object.meta().uid.clone().unwrap_or_default();
+    if current.as_ref().is_none_or(|current| uid(current) != uid(&object)) {
+        context.forget(&uid(&object));
+    }
+    if current.is_none() {
+        let namespace = object.meta().namespace.as_deref().unwrap_or_default();
+        context.forget_name(&ConnectionRef::new(namespace, object.meta().name.as_deref().unwrap_or_default()));
+    }
+    ended
 }
 
 fn report(object: &Watched, error: &Failed, wait: Duration) {

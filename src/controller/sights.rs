@@ -164,7 +164,9 @@ impl<K> Sources<K> {
 
     fn hear(&self, key: &SourceKey, version: Version) {
         let woken = self.context.standings().heard(key, version);
-        woken.iter().for_each(|connection| self.waker.wake_reference(connection));
+        for connection in &woken {
+            self.waker.wake_reference(connection);
+        }
     }
 }
 
@@ -195,7 +197,9 @@ impl<K: Resource<DynamicType = ()> + Send + Sync> Sight<PartialObjectMeta<K>> fo
 
     fn finish(&mut self) {
         let gone = std::mem::take(&mut self.missing);
-        gone.iter().for_each(|key| self.hear(key, Version::Absent));
+        for key in &gone {
+            self.hear(key, Version::Absent);
+        }
     }
 
     fn report(&mut self, state: State) {

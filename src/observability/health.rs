@@ -57,20 +57,17 @@ pub enum Loop {
     Controller,
     /// Starts probes when they are due.
     Engine,
-    /// Keeps the index of users.
-    Usage,
 }
 
 impl Loop {
     /// Every loop.
-    pub const ALL: [Self; 3] = [Self::Controller, Self::Engine, Self::Usage];
+    pub const ALL: [Self; 2] = [Self::Controller, Self::Engine];
 
     /// What `/healthz` says while the loop is stuck.
     pub const fn stuck(self) -> &'static str {
         match self {
             Self::Controller => "the controller does not turn",
             Self::Engine => "the probe engine does not turn",
-            Self::Usage => "the index of users does not turn",
         }
     }
 }

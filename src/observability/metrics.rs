@@ -14,6 +14,7 @@ use super::requests;
 use crate::{
     connections::ConnectionType,
     failure::{Reason, Stage, Status},
+    watching::State,
 };
 
 /// The content type of [`Metrics::encode`].
@@ -24,37 +25,6 @@ const BUCKETS: [f64; 14] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 
 
 /// Label names and values.
 type Words<const N: usize> = [(&'static str, &'static str); N];
-
-/// How a watch on a kind stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum WatchState {
-    /// Its first list is under way, or it is being listed anew.
-    Syncing,
-    /// It follows every change.
-    Synced,
-    /// The operator may not list or watch the kind.
-    Forbidden,
-    /// The API server does not serve the kind.
-    KindNotFound,
-    /// It fails for another reason and is tried again.
-    Failing,
-}
-
-impl WatchState {
-    /// Every state.
-    pub const ALL: [Self; 5] = [Self::Syncing, Self::Synced, Self::Forbidden, Self::KindNotFound, Self::Failing];
-
-    /// The state's name as metrics and logs say it.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Syncing => "Syncing",
-            Self::Synced => "Synced",
-            Self::Forbidden => "Forbidden",
-            Self::KindNotFound => "KindNotFound",
-            Self::Failing => "Failing",
-        }
-    }
-}
 
 /// How a probe ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,10 +142,10 @@ impl Metrics {
 
     /// One watch on `plural` (as in URLs: `deployments`) went from `old` to `new`; `None` is a watch that is not there. A
     /// kind that is not known beforehand, as a `ReferenceRule` may name, counts as `other`.
-    pub fn watch_changed(&self, plural: &str, old: Option<WatchState>, new: Option<WatchState>) {
+    pub fn watch_changed(&self, plural: &str, old: Option<State>, new: Option<State>) {
         let resource = requests::known(plural);
         let gauge =
-            |state: WatchState| self.watches.get_or_create_owned(&[("resource", resource), ("state", state.as_str())]);
+            |state: State| self.watches.get_or_create_owned(&[("resource", resource), ("state", state.as_str())]);
         if old == new {
             return;
         }
@@ -238,7 +208,7 @@ mod tests {
         metrics.verdict_changed(KIND, None, Some((Status::True, Reason::Succeeded)));
         metrics.failure_held_back(KIND, Reason::ConnectionRefused);
         metrics.api_request(&Method::GET, &Uri::from_static("/api/v1/namespaces/a/secrets/b"), Some(StatusCode::OK));
-        metrics.watch_changed("deployments", None, Some(WatchState::Synced));
+        metrics.watch_changed("deployments", None, Some(State::Synced));
         metrics.probes_in_flight(4);
         metrics.probes_waiting(5);
         metrics.role_changed(Role::Leader);
@@ -279,8 +249,8 @@ mod tests {
     #[test]
     fn a_watch_is_counted_in_the_state_it_is_in() {
         let metrics = Metrics::new();
-        metrics.watch_changed("jobs", None, Some(WatchState::Syncing));
-        metrics.watch_changed("jobs", Some(WatchState::Syncing), Some(WatchState::Forbidden));
+        metrics.watch_changed("jobs", None, Some(State::Syncing));
+        metrics.watch_changed("jobs", Some(State::Syncing), Some(State::Forbidden));
         shows(&metrics, "watches{resource=\"jobs\",state=\"Syncing\"} 0");
         shows(&metrics, "watches{resource=\"jobs\",state=\"Forbidden\"} 1");
     }
@@ -299,10 +269,10 @@ mod tests {
             metrics.api_request(&Method::PATCH, &path.parse().unwrap(), StatusCode::from_u16(799).ok());
             metrics.api_request(&method, &path.parse().unwrap(), None);
         }
-        metrics.watch_changed("hunter2s", None, Some(WatchState::Failing));
+        metrics.watch_changed("hunter2s", None, Some(State::Syncing));
         let text = metrics.encode();
         assert!(!text.to_lowercase().contains("hunter2"), "{text}");
-        shows(&metrics, "watches{resource=\"other\",state=\"Failing\"} 1");
+        shows(&metrics, "watches{resource=\"other\",state=\"Syncing\"} 1");
     }
 
     #[test]

@@ -65,7 +65,7 @@ impl Permits {
     }
 
     /// The next ticket that may run; it holds a permit until [`Permits::give_back`].
-    pub fn next(&mut self) -> Option<Ticket> {
+    pub fn admit(&mut self) -> Option<Ticket> {
         if self.running >= self.total {
             return None;
         }
@@ -159,7 +159,7 @@ mod tests {
     }
 
     fn drain(permits: &mut Permits) -> Vec<Ticket> {
-        std::iter::from_fn(|| permits.next()).collect()
+        std::iter::from_fn(|| permits.admit()).collect()
     }
 
     #[test]
@@ -199,8 +199,8 @@ mod tests {
         permits.queue(ticket("a", 0, Urgency::Routine));
         permits.queue(ticket("b", 0, Urgency::New));
         for _ in 0..2 {
-            let ticket = permits.next().unwrap();
-            assert!(permits.next().is_none());
+            let ticket = permits.admit().unwrap();
+            assert!(permits.admit().is_none());
             permits.give_back(&ticket);
         }
         assert_eq!((permits.running(), permits.waiting()), (0, 0));

@@ -213,7 +213,7 @@ impl Belief {
 
     fn show(&mut self, report: &Arc<Report>) -> Heard {
         self.failures = 0;
-        if !report.failure().is_none() {
+        if report.failure().is_some() {
             self.successes = 0;
         }
         let found = Verdict::Found(Arc::clone(report));

@@ -6,18 +6,12 @@ use kube::{
     Api, Client,
     api::{Patch, PatchParams},
     core::PartialObjectMeta,
-    runtime::events::{Event as Published, EventType, Recorder},
 };
 use serde_json::{Value, json};
 
 use crate::api::{Connection, ConnectionStatus, annotations::FINALIZER};
 
-use super::{
-    Error,
-    events::{Event, Severity},
-    seen::Seen,
-    standing::Answer,
-};
+use super::{Error, events::Event, recorder::Recorder, seen::Seen, standing::Answer};
 
 /// Puts the finalizer on. The answer is the object as it is then.
 ///
@@ -55,26 +49,8 @@ pub async fn write(seen: &Seen, status: &ConnectionStatus, client: &Client) -> R
 
 /// Publishes events. That one is refused, as in a namespace that is going, is no failure of the pass.
 pub async fn publish(seen: &Seen, events: Vec<Event>, recorder: &Recorder) {
-    let reference = k8s_openapi::api::core::v1::ObjectReference {
-        api_version: Some(format!("{}/v1alpha1", crate::api::GROUP)),
-        kind: Some("Connection".to_owned()),
-        name: seen.metadata.name.clone(),
-        namespace: seen.metadata.namespace.clone(),
-        uid: seen.metadata.uid.clone(),
-        ..Default::default()
-    };
     for event in events {
-        let published = Published {
-            type_: match event.severity {
-                Severity::Normal => EventType::Normal,
-                Severity::Warning => EventType::Warning,
-            },
-            reason: event.reason.to_owned(),
-            note: Some(event.note),
-            action: event.action.to_owned(),
-            secondary: None,
-        };
-        if recorder.publish(&published, &reference).await.is_err() {
+        if recorder.publish(&event, seen, super::wall_clock()).await.is_err() {
             tracing::debug!(namespace = seen.namespace(), name = seen.name(), event.reason, "an event was not taken");
         }
     }

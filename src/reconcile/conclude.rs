@@ -109,7 +109,9 @@ pub fn conclude(facts: &Facts<'_>, now: Timestamp) -> ConnectionStatus {
     let mut statements = Vec::with_capacity(8);
     let mut kept: Vec<Condition> = Vec::new();
     if matches!(facts.picture, Picture::Remembered) {
-        kept.extend(stored.conditions.iter().filter(|c| is_of_the_connection(c)).cloned());
+        // Only of this very target: what was found then holds for the generation of now.
+        let renewed = |found: &Condition| Condition { observed_generation: Some(facts.generation), ..found.clone() };
+        kept.extend(stored.conditions.iter().filter(|c| is_of_the_connection(c)).map(renewed));
     } else {
         statements = connection_statements(facts);
     }
@@ -272,7 +274,8 @@ fn terminating(held: &Held<'_>) -> Statement {
     say(ConditionType::Terminating, Status::True, reason, &message)
 }
 
-fn usage(users: &Users) -> Usage {
+/// What the status says about users.
+pub fn usage(users: &Users) -> Usage {
     let shown = users.top(USERS_LIMIT).iter().map(|user| User {
         kind: user.kind.name().to_owned(),
         name: user.name.to_string(),

@@ -33,7 +33,6 @@ pub enum Reading {
 }
 
 /// What was read.
-#[derive(Debug)]
 pub struct Content {
     /// Its resourceVersion.
     pub version: String,
@@ -41,6 +40,13 @@ pub struct Content {
     pub type_: String,
     /// Its data.
     pub data: BTreeMap<String, SecretValue>,
+}
+
+impl std::fmt::Debug for Content {
+    /// Which keys a Secret has is nobody's business but its owner's.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Content(…)")
+    }
 }
 
 impl Reading {

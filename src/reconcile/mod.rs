@@ -9,6 +9,7 @@ pub mod events;
 pub mod materials;
 pub mod observe;
 pub mod plan;
+pub mod recorder;
 pub mod resolve;
 pub mod seen;
 pub mod standing;
@@ -23,14 +24,10 @@ use std::{
 };
 
 use k8s_openapi::jiff::Timestamp;
-use kube::{
-    Client,
-    core::DeserializeGuard,
-    runtime::{controller::Action, events::Recorder},
-};
+use kube::{Client, core::DeserializeGuard, runtime::controller::Action};
 
 use crate::{
-    api::{ConditionType, Connection, ConnectionStatus},
+    api::{ConditionType, Connection, ConnectionSpec, ConnectionStatus},
     connections::{ConnectionType, Refusal},
     failure::Reason,
     probing::{engine::Engine, verdict::Verdict},
@@ -40,9 +37,10 @@ use crate::{
 use conclude::{Facts, Held, Login, Picture, Proven, Used};
 use events::Rotation;
 use plan::{Fate, Hold, Plan, Release, Surroundings};
+use recorder::Recorder;
 use resolve::SecretAccess;
 use seen::Seen;
-use standing::{Answer, Resolved, Standings};
+use standing::{Answer, Ready, Resolved, Standings};
 
 /// How long the first outcome of a new target may take before Pending is written: the pause between two probes and a probe
 /// that is quick, so that a change of the spec or of a Secret costs one write.
@@ -205,11 +203,9 @@ pub fn retry_after(object: &DeserializeGuard<Connection>, context: &Context) -> 
         Err(invalid) => &invalid.metadata,
     };
     let uid: Arc<str> = metadata.uid.as_deref().unwrap_or_default().into();
-    let mut standings = context.standings();
-    let standing = standings.of(&uid);
-    standing.errors = standing.errors.saturating_add(1);
-    let spread = crate::probing::schedule::spread(&uid, standing.errors);
-    let doubled = RETRY.0.saturating_mul(1 << (standing.errors - 1).min(10));
+    let errors = context.standings().count_error(&uid);
+    let spread = crate::probing::schedule::spread(&uid, errors);
+    let doubled = RETRY.0.saturating_mul(1 << errors.saturating_sub(1).min(10));
     doubled.min(RETRY.1).mul_f64(1.0 + spread / 2.0)
 }
 
@@ -268,8 +264,8 @@ async fn let_go(seen: Seen, release: Release, context: &Context) -> Result<Actio
             Ok(Action::await_change())
         }
         Err(error @ Error::Api(_)) => {
-            let unsettled = Users::default();
-            explain_with(seen, &unsettled, Some(Held::ReleaseFailed), context).await?;
+            let indexed = context.index.with(|index| index.users(&seen.reference()));
+            explain_with(seen, &indexed, Some(Held::ReleaseFailed), context).await?;
             Err(error)
         }
         Err(error @ (Error::Outdated | Error::Gone)) => Err(error),
@@ -324,11 +320,12 @@ async fn explain_with(
         }
         _ => false,
     };
-    let values = ready.map(|ready| ready.values);
-    let before = context.standings().of(&subject.uid).authenticated;
-    let proven = match believed.as_ref().is_some_and(|opinion| opinion.authenticated) {
-        true if values != before || verified_version(&seen.stored).is_none() => Proven::Anew,
-        true | false => Proven::AsStored,
+    let before = context.standings().of(&subject.uid).verified;
+    let authenticated = believed.as_ref().is_some_and(|opinion| opinion.authenticated);
+    let proven = if authenticated && (ready != before.as_ref() || verified_version(&seen.stored).is_none()) {
+        Proven::Anew
+    } else {
+        Proven::AsStored
     };
     next.extend(resolved.as_ref().and_then(|resolved| resolve::look_again(resolved, &seen, context.secrets, now)));
     let usage = what_to_say(&seen, users, context, now, &mut next);
@@ -340,7 +337,7 @@ async fn explain_with(
             Some(_) => Login::Credentials,
             None => Login::Nobody,
         },
-        permissions: &seen.spec.as_ref().map(|spec| spec.asked_permissions()).unwrap_or_default(),
+        permissions: &seen.spec.as_ref().map(ConnectionSpec::asked_permissions).unwrap_or_default(),
         connection_string: seen
             .spec
             .as_ref()
@@ -354,21 +351,22 @@ async fn explain_with(
         usage,
         held,
     };
-    let status = conclude::conclude(&facts, Timestamp::now());
+    let status = conclude::conclude(&facts, wall_clock());
     context.show(&seen, &status);
     if !quiet && status != seen.stored {
-        let rotation = rotation(&seen.stored, &status, before, proven);
+        let rotation = rotation(&seen.stored, &status, before.as_ref(), ready, proven);
         let events = events::of_change(&seen.stored, &status, rotation);
         let answer = apply::write(&seen, &status, &context.client).await?;
-        if proven == Proven::Anew {
-            context.standings().of(&subject.uid).authenticated = values;
-        }
         log(&seen, &status);
         if status.usage != seen.stored.usage {
             context.standings().of(&subject.uid).usage_written = Some(now);
         }
         take(&mut seen, answer, context);
         apply::publish(&seen, events, &context.recorder).await;
+    }
+    // Also where the status says so already: the answer to an earlier write may have been lost.
+    if proven == Proven::Anew && !quiet {
+        context.standings().of(&subject.uid).verified = ready.copied();
     }
     context.standings().of(&subject.uid).errors = 0;
     Ok(next.into_iter().min().map_or_else(Action::await_change, Action::requeue))
@@ -393,7 +391,8 @@ fn what_to_say<'a>(
     let flips = (stored_count == 0) != users.list.is_empty();
     let written = context.standings().of(&seen.subject().uid).usage_written;
     let left = written.map_or(Duration::ZERO, |at| USAGE_PAUSE.saturating_sub(now.duration_since(at)));
-    if flips || left.is_zero() || users.list.is_empty() {
+    let is_stored = seen.stored.usage.as_ref() == Some(&conclude::usage(users));
+    if flips || left.is_zero() || users.list.is_empty() || is_stored {
         return Used::Known(users);
     }
     next.push(left);
@@ -404,12 +403,17 @@ fn what_to_say<'a>(
 fn rotation(
     stored: &ConnectionStatus,
     status: &ConnectionStatus,
-    before: Option<crate::secret::Digest>,
+    before: Option<&Ready>,
+    now: Option<&Ready>,
     proven: Proven,
 ) -> Rotation {
     let was = verified_version(stored);
+    let differ = match (before, now) {
+        (Some(before), Some(now)) => before.values != now.values,
+        (None, _) | (_, None) => was != verified_version(status),
+    };
     match proven {
-        Proven::Anew if was.is_some() && (before.is_some() || was != verified_version(status)) => Rotation::Rotated,
+        Proven::Anew if was.is_some() && differ => Rotation::Rotated,
         Proven::Anew | Proven::AsStored => Rotation::Same,
     }
 }
@@ -447,6 +451,12 @@ fn take(seen: &mut Seen, answer: Answer, context: &Context) {
     }
     let kept = Answer { status: Some(seen.stored.clone()), ..answer };
     context.standings().of(&seen.subject().uid).answered = Some(kept);
+}
+
+/// The time that conditions carry. Nothing is decided by it.
+#[expect(clippy::disallowed_methods, reason = "this is where a pass reads the clock")]
+fn wall_clock() -> Timestamp {
+    Timestamp::now()
 }
 
 fn log(seen: &Seen, status: &ConnectionStatus) {

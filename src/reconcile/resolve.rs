@@ -179,9 +179,10 @@ async fn read_and_prepare(
             });
             let kind: ConnectionType = spec.type_;
             let memory = history(seen, resolved.observed.as_deref());
+            let ready = Ready { probed, values, since };
             if memory == Some(Memory::Ready) {
                 // What is stored as verified are these values: they need not be verified anew.
-                context.standings().of(&subject.uid).authenticated.get_or_insert(values);
+                context.standings().of(&subject.uid).verified.get_or_insert(ready);
             }
             match spec.probe_policy() {
                 Ok(tempo) => context.engine.set(Look {
@@ -199,7 +200,7 @@ async fn read_and_prepare(
                     return Ok(resolved);
                 }
             }
-            resolved.outcome = Ok(Ready { probed, values, since });
+            resolved.outcome = Ok(ready);
         }
     }
     Ok(resolved)

@@ -84,8 +84,8 @@ pub struct Standing {
     pub request: Option<String>,
     /// When `usage` was last written.
     pub usage_written: Option<Instant>,
-    /// The values that last authenticated.
-    pub authenticated: Option<Digest>,
+    /// The target that last authenticated, and since when it was the one in force.
+    pub verified: Option<Ready>,
     /// What the Ready condition was last concluded to say.
     pub shown: Option<(ConnectionType, Reason)>,
     /// Consecutive passes that failed.
@@ -149,6 +149,13 @@ impl Standings {
     /// What is kept about the object with this UID.
     pub fn of(&mut self, uid: &Arc<str>) -> &mut Standing {
         self.known.entry(Arc::clone(uid)).or_default()
+    }
+
+    /// Counts one more pass that failed, where something is kept about the object; returns how many did in a row.
+    pub fn count_error(&mut self, uid: &str) -> u32 {
+        let Some(standing) = self.known.get_mut(uid) else { return 1 };
+        standing.errors = standing.errors.saturating_add(1);
+        standing.errors
     }
 
     /// Forgets an object, and returns what was kept about it.

@@ -79,7 +79,7 @@ pub fn client(answer: impl Fn(&Asked, usize) -> Answer + Send + Sync + 'static) 
 }
 
 /// A page of a list.
-pub fn page(items: Vec<Value>, next: &str) -> Answer {
+pub fn page(items: &[Value], next: &str) -> Answer {
     Answer::Json(json!({"metadata": {"resourceVersion": "10", "continue": next}, "items": items}))
 }
 

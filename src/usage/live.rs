@@ -175,9 +175,9 @@ mod tests {
     async fn one_round_reads_each_kind_once_for_every_connection() {
         let (client, log) = fake::client(|asked, _| {
             if asked.is_for("pods") {
-                page(vec![pod("p", "s"), pod("q", "t"), pod("r", "other")], "")
+                page(&[pod("p", "s"), pod("q", "t"), pod("r", "other")], "")
             } else {
-                page(vec![], "")
+                page(&[], "")
             }
         });
         let found = users_now(&client, &Kind::BUILT_IN, "shop", &claims()).await;
@@ -194,9 +194,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn every_page_is_read_and_no_version_is_named() {
         let (client, log) = fake::client(|asked, _| match asked.query.get("continue").map(String::as_str) {
-            None => page(vec![pod("p1", "s")], "one"),
-            Some("one") => page(vec![pod("p2", "s")], "two"),
-            Some(_) => page(vec![pod("p3", "s")], ""),
+            None => page(&[pod("p1", "s")], "one"),
+            Some("one") => page(&[pod("p2", "s")], "two"),
+            Some(_) => page(&[pod("p3", "s")], ""),
         });
         let found = users_now(&client, &[Kind::Pod], "shop", &claims()).await;
         assert_eq!(names(&found.users[0].list), ["p1", "p2", "p3"]);
@@ -210,10 +210,10 @@ mod tests {
     async fn a_page_that_is_no_longer_to_be_had_begins_the_list_again() {
         let (client, _) =
             fake::client(|asked, before| match (asked.query.get("continue").map(String::as_str), before) {
-                (None, 0) => page(vec![pod("gone", "s")], "one"),
-                (None, _) => page(vec![pod("p", "s")], "two"),
+                (None, 0) => page(&[pod("gone", "s")], "one"),
+                (None, _) => page(&[pod("p", "s")], "two"),
                 (Some("one"), _) => Answer::Refused(410, "Expired"),
-                (Some(_), _) => page(vec![pod("q", "s")], ""),
+                (Some(_), _) => page(&[pod("q", "s")], ""),
             });
         let found = users_now(&client, &[Kind::Pod], "shop", &claims()).await;
         assert_eq!(names(&found.users[0].list), ["p", "q"]);
@@ -222,12 +222,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_list_that_never_ends_is_given_up() {
         let (client, log) = fake::client(|asked, _| {
-            if asked.query.contains_key("continue") { Answer::Refused(410, "Expired") } else { page(vec![], "one") }
+            if asked.query.contains_key("continue") { Answer::Refused(410, "Expired") } else { page(&[], "one") }
         });
         let found = users_now(&client, &[Kind::Pod], "shop", &claims()).await;
         assert_eq!(found.unlisted, [(Kind::Pod, Unlisted::Failed)]);
         assert!(log.lock().unwrap().len() < 20);
-        let (client, _) = fake::client(|_, _| page(vec![], "more"));
+        let (client, _) = fake::client(|_, _| page(&[], "more"));
         let found = users_now(&client, &[Kind::Pod], "shop", &claims()).await;
         assert_eq!(found.unlisted, [(Kind::Pod, Unlisted::Failed)]);
     }
@@ -235,7 +235,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_kind_that_could_not_be_read_is_told_and_is_unknown_unless_it_is_not_served() {
         let (client, _) = fake::client(|asked, _| match asked.path.rsplit('/').next().unwrap() {
-            "pods" => page(vec![pod("p", "s")], ""),
+            "pods" => page(&[pod("p", "s")], ""),
             "jobs" => Answer::Refused(403, "Forbidden"),
             "cronjobs" | "statefulsets" => Answer::Refused(404, "NotFound"),
             "apis" => Answer::Json(
@@ -246,7 +246,7 @@ mod tests {
             "daemonsets" => Answer::Refused(500, "InternalError"),
             "deployments" => Answer::Silence,
             "replicasets" => Answer::Json(json!({"metadata": {}, "items": [{"metadata": {"name": 1}}]})),
-            _ => page(vec![], ""),
+            _ => page(&[], ""),
         });
         let started = tokio::time::Instant::now();
         let found = users_now(&client, &Kind::BUILT_IN, "shop", &claims()).await;
@@ -280,7 +280,7 @@ mod tests {
             ended["status"] = json!({"phase": "Succeeded"});
             let mut set = pod("rs", "s");
             set["spec"] = json!({"replicas": 1, "template": {"spec": set["spec"]}});
-            if asked.is_for("pods") { page(vec![owned, ended], "") } else { page(vec![set], "") }
+            if asked.is_for("pods") { page(&[owned, ended], "") } else { page(&[set], "") }
         });
         let found = users_now(&client, &[Kind::Pod, Kind::ReplicaSet], "shop", &claims()).await;
         assert_eq!(names(&found.users[0].list), ["rs"]);

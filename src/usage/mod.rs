@@ -11,7 +11,6 @@ pub mod extract;
 mod fake;
 pub mod index;
 pub mod live;
-mod recovery;
 mod served;
 pub mod users;
 pub mod watch;

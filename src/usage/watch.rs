@@ -1,48 +1,35 @@
 //! Feeds the index: one watch for each counted kind and scope, each with its own pace of trying again, so that a kind that
 //! may not be listed delays no other.
 //!
-//! What is done about an error is decided in `recovery`. Nothing here reads the index.
+//! How a watch goes on after an error is `watching`'s business. Nothing here reads the index.
 
-use std::{
-    hash::{BuildHasher as _, RandomState},
-    io,
-    pin::pin,
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, sync::Arc, time::Duration};
 
-use futures::StreamExt as _;
-use kube::{
-    Api, Client, Resource as _,
-    runtime::watcher::{Config, Event, watcher},
-};
+use kube::{Api, Client, Resource as _, runtime::watcher::Config};
 use tokio::{
     sync::{mpsc::UnboundedSender, watch},
     task::JoinSet,
-    time::{Instant, sleep, timeout},
+    time::timeout,
 };
 use tokio_util::sync::CancellationToken;
 use tower::{BoxError, service_fn};
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use super::{
     ConnectionRef, SharedIndex,
     extract::{Kind, Object, reference},
     index::{KindState, Scope},
-    recovery::{Listing, Pace, Phase, Remedy, remedy},
     served::{Served, served},
 };
+use crate::watching::{Sight, keep_watching};
 
 /// Longest wait for the answer to a request to begin. The API server answers a watch at once, before its first event.
 const ANSWER: Duration = Duration::from_secs(10);
 
-/// Longest wait for the next object of a listing. A page of 500 objects takes a fraction of it.
-const LISTING: Duration = Duration::from_secs(30);
-
 /// Told of every change of what is known about a kind, for metrics.
 pub trait Witness: Send + Sync + 'static {
-    /// `kind` in `scope` is now in `state`.
-    fn watch_state(&self, kind: &Kind, scope: &Scope, state: KindState);
+    /// A watch on `kind` went from `before` to `after`; `None` before its first state.
+    fn watch_state(&self, kind: &Kind, before: Option<KindState>, after: KindState);
 }
 
 /// What the watches feed.
@@ -71,10 +58,10 @@ impl Watches {
         let sender = Arc::new(sender);
         let mut tasks = JoinSet::new();
         for (kind, scope) in kinds.iter().flat_map(|kind| scopes.iter().map(move |scope| (kind, scope))) {
-            let sight = Sight::new(kind, scope, feed, &sender);
+            let view = View::new(&client, kind, scope, feed, &sender);
             let (client, stop) = (client.clone(), stop.clone());
             tasks.spawn(async move {
-                stop.run_until_cancelled(keep_watching(&client, sight)).await;
+                stop.run_until_cancelled(watch(&client, view)).await;
             });
         }
         Self { tasks, unsettled }
@@ -104,123 +91,30 @@ impl Watches {
 #[error("a watch on possible users of connections panicked")]
 pub struct WatchPanicked;
 
-/// Watches for ever.
-async fn keep_watching(client: &Client, mut sight: Sight) {
-    let resource = sight.kind.api_resource();
-    let api = match &sight.scope {
+/// Watches one kind for ever.
+async fn watch(client: &Client, view: View) {
+    let resource = view.kind.api_resource();
+    let api = match &view.scope {
         Scope::Cluster => Api::all_with(client.clone(), &resource),
         Scope::Namespace(name) => Api::namespaced_with(client.clone(), name, &resource),
     };
-    let mut listing = Listing::Streamed;
-    let mut pace = Pace::default();
-    sight.report(KindState::Syncing);
-    loop {
-        match follow(&api, listing, &mut sight, &mut pace).await {
-            Remedy::StartOverInPages => {
-                info!(kind = %sight.kind, "the server has no streaming lists, listing in pages");
-                listing = Listing::Paged;
-                continue;
-            }
-            Remedy::Forbidden => sight.report(KindState::Forbidden),
-            Remedy::AskDiscovery => match served(client, &sight.kind).await {
-                Served::Nowhere => sight.report(KindState::Missing),
-                Served::Somewhere | Served::Unknown => {}
-            },
-            Remedy::Resume | Remedy::StartOver => {}
-        }
-        sleep(pace.pause(Instant::now(), random())).await;
-    }
-}
-
-/// Lists and follows, until something is lost.
-async fn follow(api: &Api<Object>, listing: Listing, sight: &mut Sight, pace: &mut Pace) -> Remedy {
-    let config = match listing {
-        Listing::Streamed => Config::default().streaming_lists(),
-        Listing::Paged => Config::default(),
-    };
-    let mut events = pin!(watcher(api.clone(), config));
-    let mut phase = Phase::Listing;
-    loop {
-        let next = match phase {
-            Phase::Listing => timeout(LISTING, events.next()).await,
-            Phase::Following => Ok(events.next().await),
-        };
-        let Ok(Some(event)) = next else {
-            warn!(kind = %sight.kind, "a listing made no progress, starting over");
-            return Remedy::StartOver;
-        };
-        match event {
-            Ok(Event::Init) => {
-                phase = Phase::Listing;
-                sight.begin();
-            }
-            Ok(Event::InitApply(object)) => sight.apply(&object),
-            Ok(Event::InitDone) => {
-                phase = Phase::Following;
-                pace.runs(Instant::now());
-                sight.finish();
-            }
-            Ok(Event::Apply(object)) => {
-                pace.runs(Instant::now());
-                sight.apply(&object);
-            }
-            Ok(Event::Delete(object)) => {
-                pace.runs(Instant::now());
-                sight.remove(&object);
-            }
-            Err(error) => match remedy(&error, phase, listing) {
-                Remedy::Resume => {
-                    debug!(kind = %sight.kind, %error, "a watch was interrupted, resuming");
-                    sleep(pace.pause(Instant::now(), random())).await;
-                }
-                remedy @ (Remedy::StartOver | Remedy::StartOverInPages | Remedy::Forbidden | Remedy::AskDiscovery) => {
-                    debug!(kind = %sight.kind, %error, ?remedy, "a watch ended");
-                    return remedy;
-                }
-            },
-        }
-    }
+    keep_watching(api, Config::default(), view).await;
 }
 
 /// What one watch sees, and where it tells it.
-struct Sight {
+struct View {
     kind: Kind,
     scope: Scope,
     feed: Feed,
+    client: Client,
     state: Option<KindState>,
     unsettled: Arc<watch::Sender<usize>>,
 }
 
-impl Sight {
-    fn new(kind: &Kind, scope: &Scope, feed: &Feed, unsettled: &Arc<watch::Sender<usize>>) -> Self {
-        let (kind, scope, feed) = (kind.clone(), scope.clone(), feed.clone());
-        Self { kind, scope, feed, state: None, unsettled: unsettled.clone() }
-    }
-
-    fn begin(&self) {
-        self.feed.index.with(|index| index.begin(&self.kind, &self.scope));
-    }
-
-    fn apply(&self, object: &Object) {
-        let reference = reference(&self.kind, object);
-        self.wake(self.feed.index.with(|index| index.apply(reference)));
-    }
-
-    fn remove(&self, object: &Object) {
-        let metadata = object.meta();
-        if let (Some(namespace), Some(name)) = (&metadata.namespace, &metadata.name) {
-            self.wake(self.feed.index.with(|index| index.remove(&self.kind, namespace, name)));
-        }
-    }
-
-    fn finish(&mut self) {
-        self.wake(self.feed.index.with(|index| index.finish(&self.kind, &self.scope)));
-        self.tell(KindState::Synced);
-    }
-
-    fn report(&mut self, state: KindState) {
-        self.wake(self.feed.index.with(|index| index.set_state(&self.kind, &self.scope, state)));
-        self.tell(state);
+impl View {
+    fn new(client: &Client, kind: &Kind, scope: &Scope, feed: &Feed, unsettled: &Arc<watch::Sender<usize>>) -> Self {
+        let (kind, scope, feed, client) = (kind.clone(), scope.clone(), feed.clone(), client.clone());
+        Self { kind, scope, feed, client, state: None, unsettled: unsettled.clone() }
     }
 
     /// Tells the witness and whoever waits for the first listings, where the state is another.
@@ -238,14 +132,53 @@ impl Sight {
         if state != KindState::Syncing && matches!(self.state, None | Some(KindState::Syncing)) {
             self.unsettled.send_modify(|left| *left = left.saturating_sub(1));
         }
+        self.feed.witness.watch_state(kind, self.state, state);
         self.state = Some(state);
-        self.feed.witness.watch_state(kind, scope, state);
     }
 
     fn wake(&self, connections: Vec<ConnectionRef>) {
         for connection in connections {
             // Nobody listens any more: the process is stopping.
             let _ = self.feed.wake.send(connection);
+        }
+    }
+}
+
+impl Sight<Object> for View {
+    fn label(&self) -> &str {
+        self.kind.name()
+    }
+
+    fn begin(&mut self) {
+        self.feed.index.with(|index| index.begin(&self.kind, &self.scope));
+    }
+
+    fn apply(&mut self, object: Object) {
+        let reference = reference(&self.kind, &object);
+        self.wake(self.feed.index.with(|index| index.apply(reference)));
+    }
+
+    fn remove(&mut self, object: Object) {
+        let metadata = object.meta();
+        if let (Some(namespace), Some(name)) = (&metadata.namespace, &metadata.name) {
+            self.wake(self.feed.index.with(|index| index.remove(&self.kind, namespace, name)));
+        }
+    }
+
+    fn finish(&mut self) {
+        self.wake(self.feed.index.with(|index| index.finish(&self.kind, &self.scope)));
+        self.tell(KindState::Synced);
+    }
+
+    fn report(&mut self, state: KindState) {
+        self.wake(self.feed.index.with(|index| index.set_state(&self.kind, &self.scope, state)));
+        self.tell(state);
+    }
+
+    async fn not_found(&mut self) {
+        match served(&self.client, &self.kind).await {
+            Served::Nowhere => self.report(KindState::Missing),
+            Served::Somewhere | Served::Unknown => {}
         }
     }
 }
@@ -264,11 +197,6 @@ fn with_deadline(client: &Client) -> Client {
         }
     });
     Client::new(service, namespace)
-}
-
-/// A number that differs from call to call; no secret depends on it.
-fn random() -> u64 {
-    RandomState::new().hash_one(())
 }
 
 #[cfg(test)]
@@ -290,7 +218,7 @@ mod tests {
     struct Seen(Mutex<Vec<(Kind, KindState)>>);
 
     impl Witness for Seen {
-        fn watch_state(&self, kind: &Kind, _: &Scope, state: KindState) {
+        fn watch_state(&self, kind: &Kind, _: Option<KindState>, state: KindState) {
             self.0.lock().unwrap().push((kind.clone(), state));
         }
     }
@@ -409,12 +337,24 @@ mod tests {
     async fn a_right_that_is_taken_away_makes_the_kind_unknown() {
         let mut world = World::pods(|asked, before| match (asked.is_streamed_listing(), before) {
             (true, 0) => Answer::Events(listing(&["p"])),
-            (true, 2) => Answer::EventsAndSilence(listing(&["q"])),
+            (true, 8..) => Answer::EventsAndSilence(listing(&["q"])),
             _ => Answer::Refused(403, "Forbidden"),
         });
         world.until_users_are(&["q"]).await;
         let states: Vec<KindState> = world.seen.0.lock().unwrap().iter().map(|seen| seen.1).collect();
         assert_eq!(states, [KindState::Syncing, KindState::Synced, KindState::Forbidden, KindState::Synced]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_starts_and_refuses_everybody_for_a_moment_changes_nothing() {
+        let mut world = World::pods(|asked, before| match (asked.is_streamed_listing(), before) {
+            (true, 0) => Answer::Events(listing(&["p"])),
+            (true, 3..) => Answer::EventsAndSilence(listing(&["q"])),
+            _ => Answer::Refused(403, "Forbidden"),
+        });
+        world.until_users_are(&["q"]).await;
+        let states: Vec<KindState> = world.seen.0.lock().unwrap().iter().map(|seen| seen.1).collect();
+        assert_eq!(states, [KindState::Syncing, KindState::Synced]);
     }
 
     #[tokio::test(start_paused = true)]
@@ -466,8 +406,8 @@ mod tests {
         let mut world = World::pods(|asked, _| match asked.query.get("continue").map(String::as_str) {
             _ if asked.is_streamed_listing() => Answer::Refused(422, "Invalid"),
             _ if asked.is_watch() => Answer::EventsAndSilence(vec![event("ADDED", &pod("r", "s"))]),
-            None => page(vec![pod("p", "s")], "one"),
-            Some(_) => page(vec![pod("q", "s")], ""),
+            None => page(&[pod("p", "s")], "one"),
+            Some(_) => page(&[pod("q", "s")], ""),
         });
         world.until_users_are(&["p", "q", "r"]).await;
         assert_eq!(world.asked(Asked::is_streamed_listing), 1);

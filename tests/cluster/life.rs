@@ -8,6 +8,7 @@ use crate::{
         namespace::Namespace,
     },
     stage::{OWN, in_namespace, manifest},
+    workload::{with_secret, workload},
 };
 
 #[test]
@@ -79,6 +80,30 @@ fn each_further_secret_costs_one_read() {
 }
 
 #[test]
+fn every_write_is_a_json_patch_that_tests_the_uid() {
+    in_namespace(async |stage, namespace| {
+        let uid = namespace.ready("orders-db", stage.postgresql.address, json!({})).await.metadata("/uid").to_owned();
+        namespace.create(workload("Deployment", "api", with_secret("orders-db"))).await;
+        namespace.becomes("orders-db", "InUse", "True", "Referenced").await;
+        namespace.secret("orders-db", &[("password", "wrong")]).await;
+        namespace.becomes("orders-db", "Ready", "False", "AuthenticationFailed").await;
+        namespace.delete("Connection", "orders-db").await;
+        namespace.becomes("orders-db", "Terminating", "True", "InUse").await;
+        namespace.delete("Deployment", "api").await;
+        namespace.gone("orders-db").await;
+        let requests = namespace.requests(&stage.operator.user).await;
+        let writes: Vec<&Request> =
+            requests.iter().filter(|r| r.writes() && r.resource.starts_with("connections")).collect();
+        assert!(writes.len() >= 6, "{:?}", lines(&requests));
+        for write in writes {
+            assert_eq!(write.verb, "patch");
+            let first = json!({"op": "test", "path": "/metadata/uid", "value": uid});
+            assert_eq!(write.body[0], first, "{write}: {}", write.body);
+        }
+    });
+}
+
+#[test]
 fn a_healthy_unchanged_connection_causes_no_request() {
     in_namespace(async |stage, namespace| {
         let proxy = stage.proxy().await;
@@ -94,7 +119,9 @@ fn a_healthy_unchanged_connection_causes_no_request() {
 fn a_change_of_the_target_costs_at_most_one_read_and_one_write() {
     in_namespace(async |stage, namespace| {
         let proxy = stage.proxy().await;
-        let before = namespace.ready("orders-db", proxy.address, json!({"spec": {"probe": {"interval": "1h"}}})).await;
+        let before = namespace
+            .ready("orders-db", proxy.address, json!({"spec": {"probe": {"interval": "1h", "timeout": "30s"}}}))
+            .await;
         stage.rest(&namespace).await;
         let position = stage.plane.audit.position();
         let target = json!({"spec": {"postgresql": {"schema": "public", "table": "orders"}, "permissions": ["Read"]}});

@@ -80,10 +80,12 @@ fn a_secret_replaced_between_two_looks_is_read_again() {
 fn a_change_of_the_secrets_metadata_is_observed_and_probes_nothing() {
     in_namespace(async |stage, namespace| {
         let proxy = stage.proxy().await;
-        namespace.ready("orders-db", proxy.address, seldom()).await;
+        let before = namespace.ready("orders-db", proxy.address, seldom()).await;
         namespace.merge("Secret", "orders-db", json!({"metadata": {"labels": {"team": "shop"}}})).await;
         let after = observed(&namespace, "orders-db").await;
         after.must_be("Ready", "True", "Succeeded");
+        let verified = "/credentials/verifiedVersion";
+        assert_eq!(after.status(verified), before.status(verified), "nobody has logged in with it");
         assert_eq!(proxy.connections(), 1);
     });
 }
@@ -137,7 +139,7 @@ fn another_client_certificate_is_noticed() {
         namespace.login("orders-db", "certuser").await;
         namespace.secret("authority", &[("ca.crt", &stage.postgresql.authority)]).await;
         namespace.secret("client", &[("tls.crt", certificate), ("tls.key", key)]).await;
-        let tls = json!({"spec": {"probe": {"interval": "1h"}, "tls": {
+        let tls = json!({"spec": {"probe": {"interval": "1h", "timeout": "30s"}, "tls": {
             "mode": "VerifyFull",
             "ca": {"secretRef": {"name": "authority", "key": "ca.crt"}},
             "clientCertificateSecretRef": {"name": "client"},
@@ -174,7 +176,7 @@ fn every_connection_that_names_a_secret_hears_of_its_change() {
 
 /// An interval that no test waits for.
 fn seldom() -> Value {
-    json!({"spec": {"probe": {"interval": "1h"}}})
+    json!({"spec": {"probe": {"interval": "1h", "timeout": "30s"}}})
 }
 
 async fn version(namespace: &Namespace<'_>, secret: &str) -> Value {
@@ -189,6 +191,6 @@ async fn observed(namespace: &Namespace<'_>, name: &str) -> Connection {
 
 /// Makes a Connection that trusts the given authority only, and waits until it is ready.
 async fn verified_by(stage: &Stage, namespace: &Namespace<'_>, authority: Value) {
-    let tls = json!({"spec": {"probe": {"interval": "1h"}, "tls": {"mode": "VerifyFull", "ca": authority}}});
+    let tls = json!({"spec": {"probe": {"interval": "1h", "timeout": "30s"}, "tls": {"mode": "VerifyFull", "ca": authority}}});
     namespace.ready("orders-db", stage.postgresql.address, tls).await;
 }

@@ -46,7 +46,11 @@ pub struct Postgresql {
 pub fn in_namespace(test: impl AsyncFnOnce(&'static Stage, Namespace<'static>)) {
     run(async {
         let stage = shared().await;
-        test(stage, Namespace::new(&stage.plane).await).await;
+        let namespace = Namespace::new(&stage.plane).await;
+        let path = namespace.path("Connection", "");
+        test(stage, namespace).await;
+        // What a test that failed was about stays, for who looks into it; nothing else is probed any longer.
+        clear(&stage.plane, &path).await;
     });
 }
 
@@ -59,7 +63,11 @@ pub fn alone(test: impl AsyncFnOnce(&'static Stage, &'static ControlPlane)) {
         let _turn = TURN.lock().await;
         let plane = PLANE.get_or_init(|| ControlPlane::start("second")).await.as_ref();
         let plane = plane.unwrap_or_else(|sentence| panic!("{sentence}"));
-        clear(plane).await;
+        // What a test before this one left when it failed.
+        if plane.is_paused() {
+            plane.resume().unwrap();
+        }
+        clear(plane, "/apis/connectivity.dev/v1alpha1/connections").await;
         test(stage, plane).await;
     });
 }
@@ -73,7 +81,11 @@ impl Stage {
     /// Lets the time pass that must lie between two probes of one Connection, so that the next one need not wait.
     pub async fn rest(&self, namespace: &Namespace<'_>) {
         let proxy = self.proxy().await;
-        namespace.ready("clock", proxy.address, json!({})).await;
+        // A Secret of its own, so that nobody uses it.
+        namespace.login("clock", "reader").await;
+        namespace
+            .ready("clock", proxy.address, json!({"spec": {"credentials": {"secretRef": {"name": "clock"}}}}))
+            .await;
         proxy.comes(proxy.connections(), 2).await;
         // Its successors would find nobody; and what it costs is no business of the test.
         namespace.delete("Connection", "clock").await;
@@ -160,18 +172,16 @@ async fn shared() -> &'static Stage {
     stage.await.as_ref().unwrap_or_else(|sentence| panic!("{sentence}"))
 }
 
-/// Takes away what a test before this one left when it failed.
-async fn clear(plane: &ControlPlane) {
-    if plane.is_paused() {
-        plane.resume().unwrap();
-    }
-    let Some(list) = plane.admin.get("/apis/connectivity.dev/v1alpha1/connections").await.found() else { return };
+/// Takes away the Connections of a list, used or not.
+async fn clear(plane: &ControlPlane, list: &str) {
+    let Some(list) = plane.admin.get(list).await.found() else { return };
     for left in list["items"].as_array().into_iter().flatten() {
         let text = |pointer: &str| left.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
         let (namespace, name) = (text("/metadata/namespace"), text("/metadata/name"));
         let path = format!("/apis/connectivity.dev/v1alpha1/namespaces/{namespace}/connections/{name}");
-        plane.admin.patch(&path, PatchKind::Merge, &json!({"metadata": {"finalizers": null}})).await;
+        // In this order: the operator puts no finalizer on what is marked.
         plane.admin.delete(&path, None).await;
+        plane.admin.patch(&path, PatchKind::Merge, &json!({"metadata": {"finalizers": null}})).await;
     }
 }
 

@@ -25,7 +25,7 @@ fn failures_below_the_threshold_write_nothing() {
         proxy.switch(Mode::Pass).await;
         let seen = proxy.connections();
         proxy.comes(seen, 2).await;
-        assert_eq!(namespace.connection("orders-db").await.unwrap(), before);
+        namespace.connection("orders-db").await.unwrap().must_be_untouched_since(&before);
         assert_eq!(lines(&namespace.requests_after(&stage.operator.user, position).await), [""; 0]);
     });
 }
@@ -60,7 +60,8 @@ fn at_the_threshold_ready_and_the_stages_change_in_one_write() {
 fn a_connection_on_its_way_back_needs_its_successes() {
     in_namespace(async |stage, namespace| {
         let proxy = stage.proxy().await;
-        let probe = json!({"spec": {"probe": {"failureThreshold": 1, "successThreshold": 2}}});
+        let thresholds = json!({"interval": "10s", "timeout": "10s", "failureThreshold": 1, "successThreshold": 2});
+        let probe = json!({"spec": {"probe": thresholds}});
         namespace.ready("orders-db", proxy.address, probe).await;
         proxy.switch(Mode::Close).await;
         namespace.becomes("orders-db", "Ready", "False", "ConnectionClosed").await;
@@ -142,7 +143,25 @@ fn a_restart_writes_nothing_about_what_did_not_change() {
         proxy.comes(seen, 2).await;
         let writes = writes(&namespace, &second, position).await;
         assert_eq!(writes, [""; 0]);
-        assert_eq!(namespace.connection("orders-db").await.unwrap(), before);
+        namespace.connection("orders-db").await.unwrap().must_be_untouched_since(&before);
+    });
+}
+
+#[test]
+fn a_stored_green_has_its_threshold_after_a_restart_too() {
+    in_namespace(async |stage, namespace| {
+        let account = stage.own_account(&namespace).await;
+        let first = stage.own_operator_as(&account, &namespace, &[]).await;
+        let proxy = stage.proxy().await;
+        let mut own = threshold(5);
+        own["metadata"] = json!({"labels": {OWN: ""}});
+        let before = namespace.ready("orders-db", proxy.address, own).await;
+        first.stop().await;
+        proxy.switch(Mode::Close).await;
+        let seen = proxy.connections();
+        let _second = stage.own_operator_as(&account, &namespace, &[]).await;
+        proxy.comes(seen, 2).await;
+        namespace.connection("orders-db").await.unwrap().must_be_untouched_since(&before);
     });
 }
 
@@ -194,7 +213,7 @@ fn siblings_take_a_rejection_without_dialling() {
             broken.must_be("Authenticated", "False", "AuthenticationFailed");
         }
         namespace.ready("orders-db", clock.address, json!({})).await;
-        clock.comes(clock.connections(), 2).await;
+        clock.comes(clock.connections(), 3).await;
         assert_eq!(proxy.connections(), 1, "one login for three Connections, and none again at the interval");
 
         let wish = json!({"metadata": {"annotations": {"connectivity.dev/requested-at": "2026-01-01T00:00:00Z"}}});
@@ -223,7 +242,9 @@ fn a_rejection_in_one_namespace_says_nothing_about_another() {
 fn probes_of_one_connection_start_at_least_five_seconds_apart() {
     in_namespace(async |stage, namespace| {
         let proxy = stage.proxy().await;
-        namespace.ready("orders-db", proxy.address, json!({"spec": {"probe": {"interval": "1h"}}})).await;
+        namespace
+            .ready("orders-db", proxy.address, json!({"spec": {"probe": {"interval": "1h", "timeout": "30s"}}}))
+            .await;
         for number in 0..5 {
             let wish =
                 json!({"metadata": {"annotations": {"connectivity.dev/requested-at": format!("request-{number}")}}});
@@ -274,14 +295,14 @@ fn an_outcome_for_an_older_target_is_dropped() {
         let (silent, proxy) = (stage.proxy().await, stage.proxy().await);
         silent.switch(Mode::Silent).await;
         namespace.login("orders-db", "reader").await;
-        let slow = json!({"spec": {"probe": {"interval": "8s", "timeout": "8s"}}});
+        let slow = json!({"spec": {"probe": {"interval": "15s", "timeout": "15s"}}});
         namespace.create(manifest("orders-db", silent.address, slow)).await;
         silent.comes(0, 1).await;
         let target = json!({"spec": {"postgresql": {"port": proxy.address.port()}}});
         namespace.merge("Connection", "orders-db", target).await;
         let ready = namespace.becomes("orders-db", "Ready", "True", "Succeeded").await;
-        proxy.comes(1, 1).await;
-        assert_eq!(namespace.connection("orders-db").await.unwrap(), ready);
+        proxy.comes(proxy.connections(), 1).await;
+        namespace.connection("orders-db").await.unwrap().must_be_untouched_since(&ready);
         assert_eq!(namespace.events("orders-db").await, [""; 0]);
         assert_eq!(silent.connections(), 1);
     });
@@ -309,12 +330,13 @@ fn a_probe_that_hangs_delays_nobody_else() {
 }
 
 fn threshold(failures: u32) -> Value {
-    json!({"spec": {"probe": {"failureThreshold": failures}}})
+    json!({"spec": {"probe": {"interval": "10s", "timeout": "10s", "failureThreshold": failures}}})
 }
 
 fn by_secret(name: &str, own: bool) -> Value {
     let labels = if own { json!({OWN: ""}) } else { json!({}) };
-    json!({"metadata": {"labels": labels}, "spec": {"credentials": {"secretRef": {"name": name}}}})
+    let probe = json!({"interval": "10s", "timeout": "10s"});
+    json!({"metadata": {"labels": labels}, "spec": {"credentials": {"secretRef": {"name": name}}, "probe": probe}})
 }
 
 /// What an operator wrote in a namespace after a position of the audit log.

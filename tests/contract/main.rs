@@ -6,6 +6,8 @@
 
 mod dependencies;
 mod golden;
+mod image;
 mod pages;
+mod papers;
 mod schema;
 mod stored;

@@ -42,6 +42,8 @@ pub struct Request {
     pub code: u64,
     /// Path and query.
     pub uri: String,
+    /// What was sent about a Connection; null for everything else.
+    pub body: Value,
 }
 
 impl Audit {
@@ -110,6 +112,12 @@ pub fn lines(requests: &[Request]) -> Vec<String> {
     requests.iter().map(ToString::to_string).map(|line| line.trim_end().to_owned()).collect()
 }
 
+/// The seconds of the day in a time of the log, `2026-01-01T10:20:30.123456Z`.
+pub fn seconds(time: &str) -> f64 {
+    let part = |range: std::ops::Range<usize>| time[range].parse::<f64>().expect("a time");
+    part(11..13) * 3600.0 + part(14..16) * 60.0 + part(17..time.len() - 1)
+}
+
 /// A request by its last entry: watches are long and are taken when they begin, the others when they end.
 fn request(event: &Value) -> Option<Request> {
     let text = |pointer: &str| event.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -129,6 +137,7 @@ fn request(event: &Value) -> Option<Request> {
         name: text("/objectRef/name"),
         code: event.pointer("/responseStatus/code").and_then(Value::as_u64).unwrap_or_default(),
         uri: text("/requestURI"),
+        body: event["requestObject"].clone(),
         verb,
     })
 }

@@ -42,11 +42,20 @@ impl ControlPlane {
     /// # Errors
     /// A sentence about what is missing or did not start.
     pub async fn start(name: &str) -> Result<Self, String> {
+        Self::start_with(name, "").await
+    }
+
+    /// As [`ControlPlane::start`], with more flags of the API server, split at blanks.
+    ///
+    /// # Errors
+    /// A sentence about what is missing or did not start.
+    pub async fn start_with(name: &str, flags: &str) -> Result<Self, String> {
         let binaries = PathBuf::from(script::required("CONNECTION_OPERATOR_TEST_BIN")?);
         let directory = script::run_directory().join(name);
-        let policy = script::root().join("hack/controlplane/audit-policy.yaml");
-        let said =
-            script::up("controlplane", &directory, &["kcm"], &[("AUDIT_POLICY", &policy.display().to_string())])?;
+        let policy = script::root().join("tests/harness/audit-policy.yaml");
+        let policy = policy.display().to_string();
+        let variables = [("AUDIT_POLICY", policy.as_str()), ("APISERVER_FLAGS", flags)];
+        let said = script::up("controlplane", &directory, &["kcm"], &variables)?;
         let value = |key: &str| said.get(key).cloned().ok_or(format!("hack/controlplane says nothing about {key}"));
         let kubeconfig = Kubeconfig::read_from(value("KUBECONFIG")?).map_err(|error| error.to_string())?;
         let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
@@ -124,7 +133,10 @@ impl ControlPlane {
     }
 
     /// A token of the release's service account, in a kubeconfig.
-    async fn account(&self, release: &str) -> Result<Account, String> {
+    ///
+    /// # Errors
+    /// What the API server said.
+    pub async fn account(&self, release: &str) -> Result<Account, String> {
         let name = full_name(release);
         let path = format!("/api/v1/namespaces/{INSTALLED_IN}/serviceaccounts/{name}/token");
         let answer = self.admin.create(&path, &json!({"spec": {"expirationSeconds": 86_400}})).await.object();

@@ -240,6 +240,12 @@ impl Connection {
         assert!(self.is(condition, status, reason), "{condition} must be {status}/{reason}: {self}");
     }
 
+    /// Fails unless nothing at all has been written since `before`.
+    #[track_caller]
+    pub fn must_be_untouched_since(&self, before: &Self) {
+        assert!(self == before, "it was written to: {before}\n→ {self}");
+    }
+
     /// What is at a JSON pointer below `/status`.
     pub fn status(&self, pointer: &str) -> &Value {
         self.0.pointer(&format!("/status{pointer}")).unwrap_or(&Value::Null)

@@ -39,6 +39,7 @@ pub fn root() -> &'static Path {
 ///
 /// # Errors
 /// A sentence that says how the tests are started, where the variable is missing.
+#[expect(clippy::disallowed_methods, reason = "what `hack/test` made ready is named by the environment")]
 pub fn required(variable: &str) -> Result<String, String> {
     std::env::var(variable).map_err(|_| {
         format!("{variable} is not set: start the tests with `make test`, which gets the servers they need")

@@ -15,11 +15,12 @@ use connection_operator::connections::ConnectionType;
 use crate::source::{Source, contains};
 
 /// The modules, from the ground up. Each may use what stands before it; those of one row may not use each other.
-const LAYERS: [&[&str]; 11] = [
+const LAYERS: [&[&str]; 12] = [
     &["secret", "failure"],
     &["net"],
     &["connections"],
     &["api"],
+    &["watching"],
     &["usage", "probing"],
     &["reconcile"],
     &["controller", "observability"],
@@ -38,9 +39,8 @@ const EXCEPTIONS: [(&str, &str); 2] = [
 ];
 
 /// Files that decide: they know no clock, no client and no wait. Those of a folder that is there must be there.
-const PURE: [&str; 14] = [
+const PURE: [&str; 19] = [
     "secret.rs",
-    "failure.rs",
     "net/policy.rs",
     "net/targets.rs",
     "connections/fields.rs",
@@ -51,12 +51,18 @@ const PURE: [&str; 14] = [
     "probing/verdict.rs",
     "probing/permits.rs",
     "probing/rejections.rs",
+    "probing/roster.rs",
+    "reconcile/materials.rs",
+    "reconcile/events.rs",
+    "reconcile/seen.rs",
+    "reconcile/standing.rs",
+    "usage/users.rs",
     "reconcile/plan.rs",
     "reconcile/conclude.rs",
 ];
 
 /// Folders in which every file decides.
-const PURE_FOLDERS: [&str; 1] = ["api/"];
+const PURE_FOLDERS: [&str; 2] = ["api/", "failure/"];
 
 /// What deciding code does not contain.
 const IMPURE: [&str; 8] =

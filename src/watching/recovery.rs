@@ -25,8 +25,8 @@ pub enum Remedy {
     StartOverInPages,
     /// Say that listing is not permitted, and list everything again.
     Forbidden,
-    /// Ask whether the kind is served at all, and list everything again.
-    AskDiscovery,
+    /// Find out whether the kind is served at all, and list everything again.
+    NotFound,
 }
 
 /// How a listing is asked for.
@@ -62,7 +62,7 @@ pub fn remedy(error: &watcher::Error, phase: Phase, listing: Listing) -> Remedy 
     match (status, phase) {
         // By the code: `Status::is_forbidden` and its like do not look at it where the body was no `Status`.
         (Some(status), _) if status.code == 403 => Remedy::Forbidden,
-        (Some(status), _) if status.code == 404 => Remedy::AskDiscovery,
+        (Some(status), _) if status.code == 404 => Remedy::NotFound,
         (Some(status), Phase::Listing) if status.code == 422 && listing == Listing::Streamed => {
             Remedy::StartOverInPages
         }
@@ -74,6 +74,35 @@ pub fn remedy(error: &watcher::Error, phase: Phase, listing: Listing) -> Remedy 
         }
         (Some(_) | None, Phase::Following) => Remedy::Resume,
         (Some(_) | None, Phase::Listing) => Remedy::StartOver,
+    }
+}
+
+/// How long a watch that was synced must be refused before that is believed: an API server that starts refuses everybody
+/// until it has read its roles.
+const BELIEVED_AFTER: Duration = Duration::from_secs(10);
+
+/// Whether a refusal is believed.
+#[derive(Debug, Default)]
+pub struct Doubt {
+    synced: Option<Synced>,
+}
+
+#[derive(Debug, Default)]
+struct Synced {
+    refused_since: Option<Instant>,
+}
+
+impl Doubt {
+    /// A listing was complete: from now on a single refusal says little.
+    pub fn synced(&mut self) {
+        self.synced = Some(Synced::default());
+    }
+
+    /// The watch was refused at `now`. The refusal of a watch that never was synced is believed at once.
+    pub fn is_believed(&mut self, now: Instant) -> bool {
+        let Some(synced) = &mut self.synced else { return true };
+        let since = *synced.refused_since.get_or_insert(now);
+        now.duration_since(since) >= BELIEVED_AFTER
     }
 }
 
@@ -106,7 +135,7 @@ impl Pace {
         self.failures = self.failures.saturating_add(1);
         self.paused = Some(now);
         let thousandths = u32::try_from(random % 501).unwrap_or(0);
-        whole - whole * thousandths / 1000
+        whole.saturating_sub(whole * thousandths / 1000)
     }
 }
 
@@ -145,7 +174,7 @@ mod tests {
     #[test]
     fn a_refusal_is_told_in_every_phase_and_pages_are_tried_once() {
         use watcher::Error::{InitialListFailed, WatchStartFailed};
-        for (code, told) in [(403, Remedy::Forbidden), (404, Remedy::AskDiscovery)] {
+        for (code, told) in [(403, Remedy::Forbidden), (404, Remedy::NotFound)] {
             for phase in [Phase::Listing, Phase::Following] {
                 assert_eq!(remedy(&WatchStartFailed(refused(code)), phase, Listing::Streamed), told);
                 assert_eq!(remedy(&InitialListFailed(refused(code)), phase, Listing::Paged), told);
@@ -154,6 +183,19 @@ mod tests {
         let unprocessable = WatchStartFailed(refused(422));
         assert_eq!(remedy(&unprocessable, Phase::Listing, Listing::Streamed), Remedy::StartOverInPages);
         assert_eq!(remedy(&unprocessable, Phase::Listing, Listing::Paged), Remedy::StartOver);
+    }
+
+    #[test]
+    fn a_watch_that_was_synced_must_be_refused_for_a_while_before_that_is_believed() {
+        let now = Instant::now();
+        let mut doubt = Doubt::default();
+        assert!(doubt.is_believed(now), "it never was allowed");
+        doubt.synced();
+        assert!(!doubt.is_believed(now));
+        assert!(!doubt.is_believed(now + BELIEVED_AFTER / 2));
+        assert!(doubt.is_believed(now + BELIEVED_AFTER));
+        doubt.synced();
+        assert!(!doubt.is_believed(now + 2 * BELIEVED_AFTER), "it was allowed again in between");
     }
 
     #[test]

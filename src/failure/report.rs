@@ -1,0 +1,89 @@
+//! What one probe found, in a form that cannot say anything after a failed stage.
+
+use std::time::Duration;
+
+use super::{Failure, FailureClass, Stage};
+
+/// What a probe that passed has proven.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Proof {
+    /// What was not proven although it may matter; said in the `Verified` message only. A permission that was asked for and
+    /// cannot be proven is [`FailureClass::NotProvable`] instead.
+    pub unproven: &'static [&'static str],
+    /// Nobody was authenticated, since this connection is used without credentials.
+    pub anonymous: bool,
+}
+
+/// What one probe found. At most one stage is other than passed: those before it passed, those after it were not checked.
+/// No other report can be written.
+#[derive(Clone, Debug)]
+pub struct Report {
+    end: Result<Proof, (Stage, Failure)>,
+    steps: Vec<(Stage, Duration)>,
+}
+
+impl PartialEq for Report {
+    /// Two reports are equal when they say the same; how long the stages took does not matter.
+    fn eq(&self, other: &Self) -> bool {
+        self.end == other.end
+    }
+}
+
+impl Eq for Report {}
+
+/// What a report says about one stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finding<'a> {
+    /// The stage passed.
+    Passed,
+    /// The stage did not pass.
+    Failed(&'a Failure),
+    /// The stage was not looked at.
+    NotChecked,
+}
+
+impl Report {
+    /// The report of a probe that passed; `steps` are the stages it went through and how long each took.
+    pub const fn passed(proof: Proof, steps: Vec<(Stage, Duration)>) -> Self {
+        Self { end: Ok(proof), steps }
+    }
+
+    /// The report of a probe that ended while `current` was in progress. The class of the failure may name another stage.
+    pub fn failed(current: Stage, failure: Failure, steps: Vec<(Stage, Duration)>) -> Self {
+        let stage = failure.class().row().stage.unwrap_or(current);
+        // Before anything was dialled no peer can be blamed: a deadline there is ours.
+        let ours = stage == Stage::Resolve && failure.class().row().stage.is_none();
+        let failure = if ours { failure.reclassed(FailureClass::Internal) } else { failure };
+        Self { end: Err((stage, failure)), steps }
+    }
+
+    /// What it says about `stage`.
+    pub fn at(&self, stage: Stage) -> Finding<'_> {
+        match &self.end {
+            Ok(_) => Finding::Passed,
+            Err((failed, _)) if stage < *failed => Finding::Passed,
+            Err((failed, failure)) if stage == *failed => Finding::Failed(failure),
+            Err(_) => Finding::NotChecked,
+        }
+    }
+
+    /// The stage that did not pass and why; `None` where all passed.
+    pub fn failure(&self) -> Option<(Stage, &Failure)> {
+        self.end.as_ref().err().map(|(stage, failure)| (*stage, failure))
+    }
+
+    /// What was proven; `None` where a stage did not pass.
+    pub fn proof(&self) -> Option<&Proof> {
+        self.end.as_ref().ok()
+    }
+
+    /// The stages in the order they were entered, and how long each took.
+    pub fn steps(&self) -> &[(Stage, Duration)] {
+        &self.steps
+    }
+
+    /// Whether the credentials were accepted by the server.
+    pub fn authenticated(&self) -> bool {
+        matches!(self.at(Stage::Authenticate), Finding::Passed) && !self.proof().is_some_and(|p| p.anonymous)
+    }
+}

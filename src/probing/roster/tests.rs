@@ -1,0 +1,213 @@
+//! The laws of the parent module.
+
+use std::time::Duration;
+
+use super::*;
+use crate::failure::Proof;
+
+const fn seconds(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+fn permits(n: usize) -> NonZeroUsize {
+    NonZeroUsize::new(n).unwrap()
+}
+
+fn tempo() -> Tempo {
+    Tempo { interval: seconds(60), timeout: seconds(10), failure_threshold: 3, success_threshold: 1 }
+}
+
+fn look(uid: &str, target: &str) -> Look<()> {
+    Look {
+        subject: Subject { uid: uid.into(), namespace: "shop".into(), name: uid.into() },
+        kind: ConnectionType::ALL[0],
+        target: Digest::of([target.as_bytes()]),
+        credential: None,
+        lockout: Lockout::Possible,
+        probe: (),
+        tempo: tempo(),
+        memory: None,
+    }
+}
+
+fn with_secret(uid: &str, secret: &str) -> Look<()> {
+    Look { credential: Some(Digest::of([secret.as_bytes()])), ..look(uid, secret) }
+}
+
+fn passed() -> Arc<Report> {
+    Arc::new(Report::passed(Proof::default(), Vec::new()))
+}
+
+fn failed(class: FailureClass) -> Arc<Report> {
+    Arc::new(Report::failed(Stage::Reach, Failure::new(class), Vec::new()))
+}
+
+fn starts(roster: &mut Roster<()>, now: Instant) -> Vec<(RunId, String)> {
+    roster.due(now).starts.into_iter().map(|start| (start.run, start.subject.uid.to_string())).collect()
+}
+
+fn reason(roster: &Roster<()>, uid: &str) -> Reason {
+    roster.opinion(uid).unwrap().verdict.reason()
+}
+
+#[test]
+fn a_new_target_is_looked_at_at_once_and_then_every_interval() {
+    let (mut roster, now) = (Roster::new(permits(8)), Instant::now());
+    roster.set(look("a", "one"), now);
+    let run = starts(&mut roster, now)[0].0;
+    assert!(matches!(roster.ended(run, &passed(), now), Ended::Changed(_)));
+    let next = roster.wake_at().unwrap().duration_since(now);
+    assert!(next >= seconds(54) && next <= seconds(60), "{next:?}");
+    assert!(starts(&mut roster, now + next.saturating_sub(seconds(1))).is_empty());
+    assert_eq!(starts(&mut roster, now + next).len(), 1);
+}
+
+#[test]
+fn an_outcome_for_an_older_target_is_dropped() {
+    let (mut roster, now) = (Roster::new(permits(8)), Instant::now());
+    roster.set(look("a", "one"), now);
+    let run = starts(&mut roster, now)[0].0;
+    roster.set(look("a", "two"), now);
+    assert_eq!(roster.ended(run, &passed(), now), Ended::Dropped);
+    assert_eq!(reason(&roster, "a"), Reason::Pending);
+}
+
+#[test]
+fn an_outcome_for_an_object_that_is_gone_is_dropped() {
+    let (mut roster, now) = (Roster::new(permits(8)), Instant::now());
+    roster.set(look("a", "one"), now);
+    let run = starts(&mut roster, now)[0].0;
+    roster.remove("a");
+    roster.set(look("b", "one"), now);
+    assert_eq!(roster.ended(run, &passed(), now), Ended::Dropped);
+    assert_eq!(reason(&roster, "b"), Reason::Pending);
+    assert_eq!(roster.load().0, 0, "its permit came back");
+}
+
+#[test]
+fn probes_of_one_connection_start_five_seconds_apart_whatever_asks() {
+    let (mut roster, now) = (Roster::new(permits(8)), Instant::now());
+    roster.set(look("a", "one"), now);
+    let run = starts(&mut roster, now)[0].0;
+    roster.ended(run, &passed(), now);
+    roster.request("a", now + seconds(1));
+    roster.set(look("a", "two"), now + seconds(2));
+    assert!(starts(&mut roster, now + seconds(4)).is_empty());
+    assert_eq!(starts(&mut roster, now + seconds(5)).len(), 1);
+}
+
+#[test]
+fn another_description_or_interval_keeps_the_verdict() {
+    let (mut roster, now) = (Roster::new(permits(8)), Instant::now());
+    roster.set(look("a", "one"), now);
+    let run = starts(&mut roster, now)[0].0;
+    roster.ended(run, &passed(), now);
+    let slower = Tempo { interval: seconds(5), ..tempo() };
+    roster.set(Look { tempo: slower, ..look("a", "one") }, now + seconds(20));
+    assert_eq!(reason(&roster, "a"), Reason::Succeeded);
+    assert_eq!(starts(&mut roster, now + seconds(20)).len(), 1, "the shorter interval is in force at once");
+}
+
+#[test]
+fn siblings_take_the_rejection_of_one_login() {
+    let (mut roster, now) = (Roster::new(permits(64)), Instant::now());
+    (0..10).for_each(|n| roster.set(with_secret(&format!("c{n}"), "wrong"), now));
+    let first = starts(&mut roster, now);
+    assert_eq!(first.len(), 1, "first logins go one at a time");
+    roster.ended(first[0].0, &failed(FailureClass::WrongCredentials), now);
+    let due = roster.due(now);
+    assert!(due.starts.is_empty());
+    assert_eq!(due.changes.len(), 9);
+    (0..10).for_each(|n| assert_eq!(reason(&roster, &format!("c{n}")), Reason::AuthenticationFailed));
+    assert!(starts(&mut roster, now + seconds(3599)).is_empty(), "not again within the hour");
+    assert_eq!(starts(&mut roster, now + seconds(3600)).len(), 1);
+}
+
+#[test]
+fn an_accepted_credential_lets_all_siblings_dial() {
+    let (mut roster, now) = (Roster::new(permits(64)), Instant::now());
+    (0..10).for_each(|n| roster.set(with_secret(&format!("c{n}"), "right"), now));
+    let first = starts(&mut roster, now);
+    roster.ended(first[0].0, &passed(), now);
+    assert_eq!(starts(&mut roster, now).len(), 9);
+}
+
+#[test]
+fn corrected_values_are_tried_at_once() {
+    let (mut roster, now) = (Roster::new(permits(8)), Instant::now());
+    roster.set(with_secret("a", "wrong"), now);
+    let run = starts(&mut roster, now)[0].0;
+    roster.ended(run, &failed(FailureClass::WrongCredentials), now);
+    roster.set(with_secret("a", "right"), now + seconds(30));
+    assert_eq!(starts(&mut roster, now + seconds(30)).len(), 1);
+}
+
+#[test]
+fn a_request_during_a_probe_is_followed_by_one_more() {
+    let (mut roster, now) = (Roster::new(permits(8)), Instant::now());
+    roster.set(look("a", "one"), now);
+    let run = starts(&mut roster, now)[0].0;
+    roster.request("a", now + seconds(1));
+    roster.ended(run, &passed(), now + seconds(2));
+    let run = starts(&mut roster, now + seconds(5))[0].0;
+    roster.ended(run, &passed(), now + seconds(6));
+    assert!(starts(&mut roster, now + seconds(30)).is_empty(), "one more, and no further");
+}
+
+#[test]
+fn a_request_lets_a_rejected_credential_be_tried_once() {
+    let (mut roster, now) = (Roster::new(permits(8)), Instant::now());
+    roster.set(with_secret("a", "wrong"), now);
+    let run = starts(&mut roster, now)[0].0;
+    roster.ended(run, &failed(FailureClass::AccountLocked), now);
+    roster.request("a", now + seconds(60));
+    let run = starts(&mut roster, now + seconds(60))[0].0;
+    roster.ended(run, &failed(FailureClass::AccountLocked), now + seconds(60));
+    assert!(starts(&mut roster, now + seconds(3000)).is_empty());
+}
+
+#[test]
+fn after_a_restart_a_fleet_is_probed_once_within_the_interval_and_not_at_once() {
+    let (mut roster, now) = (Roster::new(permits(1000)), Instant::now());
+    for n in 0..200 {
+        roster.set(Look { memory: Some(Memory::Ready), ..look(&format!("c{n}"), "one") }, now);
+    }
+    let at_once = starts(&mut roster, now + seconds(1)).len();
+    assert!(at_once < 20, "{at_once} of 200 within the first of 60 seconds");
+    assert_eq!(at_once + starts(&mut roster, now + seconds(60)).len(), 200.min(at_once + 200 - at_once));
+    assert_eq!(reason(&roster, "c0"), Reason::Succeeded);
+}
+
+#[test]
+fn after_a_restart_a_stored_rejection_waits_one_slow_retry() {
+    let (mut roster, now) = (Roster::new(permits(8)), Instant::now());
+    let memory = Some(Memory::NotReady(Reason::AuthenticationFailed));
+    roster.set(Look { memory, ..with_secret("a", "wrong") }, now);
+    assert!(starts(&mut roster, now + seconds(3599)).is_empty());
+    assert_eq!(starts(&mut roster, now + seconds(3600)).len(), 1);
+}
+
+#[test]
+fn a_green_expires_although_no_probe_ends() {
+    let (mut roster, now) = (Roster::new(permits(8)), Instant::now());
+    roster.set(look("a", "one"), now);
+    let run = starts(&mut roster, now)[0].0;
+    roster.ended(run, &passed(), now);
+    assert_eq!(starts(&mut roster, now + seconds(60)).len(), 1, "this one never ends");
+    assert_eq!(roster.wake_at(), Some(now + seconds(190)));
+    let due = roster.due(now + seconds(190));
+    assert_eq!(due.changes.iter().map(|c| c.after).collect::<Vec<_>>(), [Reason::ProbeStale]);
+}
+
+#[test]
+fn silent_servers_do_not_delay_a_new_connection() {
+    let (mut roster, now) = (Roster::new(permits(16)), Instant::now());
+    for n in 0..100 {
+        let mut silent = look(&format!("c{n}"), "one");
+        silent.subject.namespace = format!("ns{n}").into();
+        roster.set(Look { memory: Some(Memory::Ready), ..silent }, now);
+    }
+    assert_eq!(starts(&mut roster, now + seconds(60)).len(), 12, "routine probes leave a quarter free");
+    roster.set(look("new", "one"), now + seconds(61));
+    assert_eq!(starts(&mut roster, now + seconds(61)), [(RunId(13), "new".to_owned())]);
+}

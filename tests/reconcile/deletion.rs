@@ -1,0 +1,176 @@
+//! When a Connection that is being deleted is let go, and what is asked and written for it.
+
+use connection_operator::{reconcile::plan::Fate, usage::Kind};
+use kube::runtime::controller::Action;
+use serde_json::json;
+
+use crate::{
+    house::{CONNECTION, FINALIZER, House, Stage, marked},
+    server::{Fault, Server},
+};
+
+const PATCH: &str = "PATCH connections/orders-db";
+const STATUS: &str = "PATCH connections/orders-db/status";
+const EVENT: &str = "POST events";
+
+/// One list of each kind that counts.
+fn lists() -> Vec<String> {
+    let mut lists: Vec<_> = Kind::BUILT_IN.iter().map(|kind| format!("LIST {}", kind.api_resource().plural)).collect();
+    lists.sort();
+    lists
+}
+
+#[tokio::test]
+async fn what_we_do_not_hold_is_left_alone() {
+    for finalizers in [json!(null), json!([]), json!(["example.com/other"])] {
+        let server = Server::default();
+        let mut object = marked(1);
+        object["metadata"]["finalizers"] = finalizers;
+        server.store(CONNECTION, object);
+        let house = House::new(&server);
+        for _ in 0..3 {
+            assert_eq!(house.pass().await.unwrap(), Action::await_change());
+        }
+        assert_eq!(server.news(), [""; 0]);
+    }
+}
+
+#[tokio::test]
+async fn an_unused_connection_is_released_after_one_list_of_each_kind_and_with_one_patch() {
+    let stage = Stage::with_ready_connection().await;
+    stage.house.delete();
+    stage.house.pass().await.unwrap();
+    let requests = stage.house.server.requests();
+    let mut lines = stage.house.server.news();
+    assert_eq!(lines.pop().as_deref(), Some(PATCH), "after the lists");
+    lines.sort();
+    assert_eq!(lines, lists());
+    assert_eq!(lines.len(), 7);
+    for list in &requests[..7] {
+        assert!(list.path.contains("/namespaces/shop/"), "{list:#?}");
+        // An old state would be answered to `resourceVersion=0`.
+        assert!(!list.query.contains("resourceVersion"), "{list:#?}");
+    }
+    let object = &requests[7];
+    assert_eq!(
+        object.operations()[1..],
+        [
+            &json!({"op": "test", "path": "/metadata/finalizers/0", "value": FINALIZER}),
+            &json!({"op": "remove", "path": "/metadata/finalizers/0"}),
+        ]
+    );
+    assert_eq!(stage.house.server.object(CONNECTION), None);
+    stage.house.pass().await.unwrap();
+    assert_eq!(stage.house.server.news(), [""; 0]);
+}
+
+#[tokio::test]
+async fn only_our_finalizer_is_taken_off() {
+    let stage = Stage::with_ready_connection().await;
+    stage.house.server.change(CONNECTION, |object| {
+        object["metadata"]["finalizers"] = json!(["example.com/first", FINALIZER, "example.com/last"]);
+    });
+    stage.house.delete();
+    stage.house.settle().await;
+    let left = &stage.house.server.object(CONNECTION).unwrap()["metadata"]["finalizers"];
+    assert_eq!(*left, json!(["example.com/first", "example.com/last"]));
+}
+
+#[tokio::test]
+async fn a_used_connection_is_held_and_nothing_is_listed() {
+    let stage = Stage::with_ready_connection().await;
+    stage.house.is_used();
+    stage.house.settle().await;
+    stage.house.server.news();
+    stage.house.delete();
+    stage.house.settle().await;
+    assert_eq!(stage.house.server.events(), ["DeletionBlocked"]);
+    assert_eq!(stage.house.server.news(), [STATUS, EVENT]);
+    assert_eq!(stage.house.condition("Terminating"), Some(("True".to_owned(), "InUse".to_owned())));
+    assert_eq!(stage.house.ready().0, "True", "it goes on being what it is");
+    for _ in 0..3 {
+        stage.house.pass().await.unwrap();
+    }
+    assert_eq!(stage.house.server.news(), [""; 0], "holding costs nothing");
+    stage.house.is_unused();
+    stage.house.pass().await.unwrap();
+    assert_eq!(stage.house.server.object(CONNECTION), None);
+    assert_eq!(stage.house.server.events(), ["DeletionReleased"]);
+}
+
+#[tokio::test]
+async fn a_user_that_no_watch_has_shown_yet_holds_too() {
+    let stage = Stage::with_ready_connection().await;
+    stage.house.is_used();
+    stage.house.context.index.with(|index| index.remove(&Kind::Deployment, "shop", "api"));
+    stage.house.delete();
+    stage.house.pass().await.unwrap();
+    assert_eq!(stage.house.condition("Terminating"), Some(("True".to_owned(), "InUse".to_owned())));
+}
+
+#[tokio::test]
+async fn a_kind_that_cannot_be_listed_holds_until_the_namespace_goes() {
+    let stage = Stage::with_ready_connection().await;
+    stage.house.server.always("LIST pods", Fault::Says(403));
+    stage.house.delete();
+    stage.house.pass().await.unwrap();
+    assert_eq!(stage.house.condition("Terminating"), Some(("True".to_owned(), "UsageUnknown".to_owned())));
+    assert_eq!(stage.house.server.events(), ["DeletionBlocked"]);
+    stage.house.server.news();
+    stage.house.pass().await.unwrap();
+    let mut again = stage.house.server.news();
+    again.sort();
+    assert_eq!(again, lists(), "it is looked at again, and nothing is said twice");
+    stage.house.context.cluster.set_namespace("shop", Fate::Goes);
+    stage.house.pass().await.unwrap();
+    assert_eq!(stage.house.server.object(CONNECTION), None);
+}
+
+#[tokio::test]
+async fn a_forced_deletion_is_released_and_names_who_loses() {
+    for used in [true, false] {
+        let stage = Stage::with_ready_connection().await;
+        if used {
+            stage.house.is_used();
+            stage.house.settle().await;
+        }
+        stage.house.server.change(CONNECTION, |object| {
+            object["metadata"]["annotations"] = json!({"connectivity.dev/force-delete": "true"});
+        });
+        stage.house.delete();
+        stage.house.server.news();
+        stage.house.pass().await.unwrap();
+        assert_eq!(stage.house.server.object(CONNECTION), None);
+        let events = stage.house.server.requests().iter().filter(|r| r.method == "POST").cloned().collect::<Vec<_>>();
+        let expected: &[&str] = if used { &[PATCH, EVENT] } else { &[PATCH] };
+        assert_eq!(stage.house.server.news(), expected);
+        assert!(events.iter().all(|event| event.body["reason"] == "ForceDeleted"), "{events:#?}");
+        assert!(events.iter().all(|event| event.body["note"].to_string().contains("Deployment/api")), "{events:#?}");
+    }
+}
+
+#[tokio::test]
+async fn everything_is_released_when_the_definition_goes() {
+    let stage = Stage::with_ready_connection().await;
+    stage.house.is_used();
+    stage.house.settle().await;
+    stage.house.context.cluster.set_crd(Fate::Goes);
+    stage.house.delete();
+    stage.house.server.news();
+    stage.house.pass().await.unwrap();
+    assert_eq!(stage.house.server.events(), ["ForceDeleted"]);
+    assert_eq!(stage.house.server.news(), [PATCH, EVENT]);
+    assert_eq!(stage.house.server.object(CONNECTION), None);
+}
+
+#[tokio::test]
+async fn a_release_that_is_not_taken_is_told_and_tried_again() {
+    let stage = Stage::with_ready_connection().await;
+    stage.house.delete();
+    stage.house.server.always(PATCH, Fault::Says(500));
+    assert!(stage.house.pass().await.is_err());
+    assert_eq!(stage.house.condition("Terminating"), Some(("True".to_owned(), "Releasing".to_owned())));
+    stage.house.server.heal();
+    stage.house.settle().await;
+    assert_eq!(stage.house.server.object(CONNECTION), None);
+}
