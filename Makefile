@@ -15,7 +15,7 @@ test-unit: ## the tests that need nothing but the code
 	@cargo test --locked --lib
 
 bench: ## how quick it is and what it costs, measured; QUICK=1 in four minutes, WINDOW=seconds of rest that are looked at
-	@QUICK='$(QUICK)' WINDOW='$(WINDOW)' PARTS='$(PARTS)' hack/bench
+	@QUICK='$(QUICK)' WINDOW='$(WINDOW)' CROWD='$(CROWD)' PARTS='$(PARTS)' hack/bench
 
 build: ## the operator, for production
 	@cargo build --locked --release

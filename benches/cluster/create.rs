@@ -14,7 +14,7 @@ use super::{
     harness::audit::{Position, Request},
     lookout::{Lookout, What},
     process,
-    stage::{Stage, Wanted, Whose},
+    stage::{FLOOR, Stage, Wanted, Whose, connections},
 };
 
 /// Where it happens.
@@ -61,7 +61,7 @@ pub async fn measure(stage: &Stage, plan: &Plan) -> Result<(), String> {
 
     let all = answered.count() + 1;
     let begin = Instant::now();
-    let path = format!("/apis/connectivity.dev/v1alpha1/namespaces/{NAMESPACE}/connections?labelSelector=!bench-floor");
+    let path = format!("{}?labelSelector=!{FLOOR}", connections(NAMESPACE));
     stage.plane.admin.delete(&path, None).await.object();
     let end = lookout.all(What::Gone, all).await;
     figures::line(&format!("all {all} deleted: request sent → gone"), &figures::seconds(end - begin));

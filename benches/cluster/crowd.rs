@@ -13,34 +13,36 @@ use super::{
     harness::operator::Operator,
     lookout::What,
     process::{self, Memory},
-    stage::{AT_ONCE, Running, Stage, Wanted, Whose, series},
+    stage::{AT_ONCE, FLOOR, Running, Stage, Wanted, Whose, connections, series},
 };
 
-/// Namespaces of a crowd. One namespace has at most a quarter of the operator's probe permits.
-const NAMESPACES: usize = 10;
+/// Connections of one namespace. One namespace has at most a quarter of the operator's probe permits.
+const TOGETHER: usize = 100;
 
 /// Many Connections in several namespaces, each with one Secret.
 pub struct Crowd {
     /// What is to be made.
     pub wanted: Vec<Wanted>,
+    /// Where.
+    pub namespaces: Vec<String>,
 }
 
 impl Crowd {
     /// Makes the namespaces and the Secrets of `count` Connections.
     pub async fn new(stage: &Stage, name: &str, count: usize) -> Self {
-        for n in 0..NAMESPACES {
-            let namespace = format!("{name}-{n}");
-            stage.namespace(&namespace).await;
-            stage.secret(&namespace, "orders-db").await;
+        let namespaces: Vec<String> = (0..count.div_ceil(TOGETHER)).map(|n| format!("{name}-{n}")).collect();
+        for namespace in &namespaces {
+            stage.namespace(namespace).await;
+            stage.secret(namespace, "orders-db").await;
         }
         let wanted = |n: usize| Wanted {
-            namespace: format!("{name}-{}", n % NAMESPACES),
+            namespace: namespaces[n % namespaces.len()].clone(),
             name: format!("orders-{n}"),
             secret: "orders-db".to_owned(),
             interval: "60s",
             whose: Whose::Operators,
         };
-        Self { wanted: (0..count).map(wanted).collect() }
+        Self { wanted: (0..count).map(wanted).collect(), namespaces }
     }
 
     /// The same under other names, for the floor.
@@ -58,7 +60,7 @@ impl Crowd {
 pub async fn measure(stage: &Stage, plan: &Plan) -> Result<(), String> {
     let count = plan.crowd;
     let crowd = Crowd::new(stage, "crowd", count).await;
-    figures::title(&format!("{count} Connections created at once, in {NAMESPACES} namespaces with one Secret each"));
+    figures::title(&format!("{count} Connections created at once, {TOGETHER} to a namespace and its one Secret"));
     let mut standing: Option<Running> = None;
     for number in 0..plan.bursts {
         if let Some(running) = standing.take() {
@@ -70,16 +72,13 @@ pub async fn measure(stage: &Stage, plan: &Plan) -> Result<(), String> {
     let mut running = standing.ok_or("no burst is planned")?;
     for number in 0..plan.restarts {
         let last = number + 1 == plan.restarts;
-        let follow = if last { plan.follow.max(LAST_FOLLOW) } else { plan.follow };
+        let follow = if last { plan.follow_last } else { plan.follow };
         running = restart(stage, running, count, number, follow).await?;
     }
-    deletion(stage, &running, count).await;
+    deletion(stage, &running, &crowd).await;
     running.operator.stop().await;
     Ok(())
 }
-
-/// After a restart each is probed once within its interval of 60 s.
-const LAST_FOLLOW: Duration = Duration::from_secs(65);
 
 /// `12.3 MiB (peak 13.4 MiB, of it no file's 5.6 MiB)`
 pub fn memory(memory: Memory) -> String {
@@ -229,16 +228,14 @@ async fn all_shown(running: &Running, count: usize) -> Duration {
     }
 }
 
-async fn deletion(stage: &Stage, running: &Running, count: usize) {
+async fn deletion(stage: &Stage, running: &Running, crowd: &Crowd) {
+    let count = crowd.wanted.len();
     figures::title(&format!("All {count} deleted"));
     let mut lookout = stage.lookout().await;
     let position = stage.plane.audit.position();
     let begin = Instant::now();
-    for n in 0..NAMESPACES {
-        let path = format!(
-            "/apis/connectivity.dev/v1alpha1/namespaces/crowd-{n}/connections?labelSelector=!{}",
-            super::stage::FLOOR
-        );
+    for namespace in &crowd.namespaces {
+        let path = format!("{}?labelSelector=!{FLOOR}", connections(namespace));
         stage.plane.admin.delete(&path, None).await.object();
     }
     let asked = begin.elapsed();

@@ -16,8 +16,8 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// How long anything may take.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// How long anything may take; ten thousand creations take minutes.
+const PATIENCE: Duration = Duration::from_secs(900);
 
 /// A watch on the Connections of all namespaces, but those with the label [`super::stage::FLOOR`].
 pub struct Lookout {

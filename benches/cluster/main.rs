@@ -41,8 +41,10 @@ pub struct Plan {
     pub bursts: usize,
     /// How often the operator is restarted with them.
     pub restarts: usize,
-    /// How long each restart is followed; the last one for as long as it takes until each was probed once.
+    /// How long each restart is followed.
     pub follow: Duration,
+    /// How long the last one is.
+    pub follow_last: Duration,
 }
 
 impl Plan {
@@ -58,12 +60,15 @@ impl Plan {
             creations: 40,
             window,
             standing: 100,
-            crowd: 1_000,
+            crowd: usize::try_from(number("CROWD", 1_000)?).map_err(|error| error.to_string())?,
             bursts: 1,
             restarts: 1,
             follow: Duration::from_secs(10),
+            follow_last: Duration::from_secs(10),
         };
-        Ok(if quick { few } else { Self { creations: 100, bursts: 3, restarts: 3, ..few } })
+        // Within its interval of 60 s each is probed once.
+        let follow_last = Duration::from_secs(65);
+        Ok(if quick { few } else { Self { creations: 100, bursts: 3, restarts: 3, follow_last, ..few } })
     }
 }
 

@@ -278,7 +278,8 @@ pub fn series(metrics: &str, name: &str) -> BTreeMap<String, f64> {
     pairs.filter_map(|(labels, value)| Some((labels.to_owned(), value.parse().ok()?))).collect()
 }
 
-fn connections(namespace: &str) -> String {
+/// The path of a namespace's Connections.
+pub fn connections(namespace: &str) -> String {
     format!("/apis/connectivity.dev/v1alpha1/namespaces/{namespace}/connections")
 }
 
