@@ -9,6 +9,7 @@ use crate::{
         Connection, ConnectionSpec, ConnectionStatus,
         annotations::{FINALIZER, FORCE_DELETE},
     },
+    failure::Setting,
     probing::Subject,
     usage::ConnectionRef,
 };
@@ -40,14 +41,15 @@ impl Seen {
         }
     }
 
-    /// A Connection that could not: `error` is the decoder's, which speaks of the spec's words only.
+    /// A Connection that could not: `error` is the decoder's, which speaks of the spec's words only; it is cut and cleaned
+    /// like any value of a spec.
     pub fn broken(object: &DynamicObject, error: &str) -> Self {
         let name = |pointer: &str| object.data.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
         let status = object.data.get("status").cloned().unwrap_or_default();
         let pointers = ["/spec/credentials/secretRef/name", "/spec/tls/clientCertificateSecretRef/name"];
         Self {
             metadata: object.metadata.clone(),
-            spec: Err(format!("the object cannot be decoded: {error}")),
+            spec: Err(format!("the object cannot be decoded: {}", Setting::from_spec(error))),
             stored: serde_json::from_value(status).unwrap_or_default(),
             used_secrets: pointers.into_iter().filter_map(name).collect(),
             request: None,

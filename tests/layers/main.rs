@@ -154,10 +154,11 @@ fn nothing_dials_past_the_network() {
 #[test]
 fn no_file_knows_where_it_was_made() {
     // Put together here, so that this file does not contain them.
-    let words = [["../sha", "red"], ["/wo", "rk/"], ["/ho", "me/"], ["/ro", "ot/"], ["index.crates", ".io"]]
-        .map(|p| p.concat());
-    let hosts = [["registry.npmjs", ".org"], ["pypi", ".org"], ["proxy.golang", ".org"], ["repo1.maven", ".org"]];
-    let words: Vec<String> = words.into_iter().chain(hosts.map(|parts| parts.concat())).collect();
+    let words = [["../sha", "red"], ["/wo", "rk/"], ["/ho", "me/"], ["/ro", "ot/"]].map(|parts| parts.concat());
+    // Where a package comes from is the machine's business: its clients know their registries.
+    let places =
+        [["\"reso", "lved\":"], ["--index-", "url"], ["GOPR", "OXY="], ["--regi", "stry"]].map(|parts| parts.concat());
+    let words: Vec<String> = words.into_iter().chain(places).collect();
     for path in files(root()) {
         let Ok(text) = fs::read_to_string(&path) else { continue };
         for word in &words {
