@@ -56,15 +56,40 @@ fn copied() -> BTreeSet<PathBuf> {
     copies.flat_map(|mut copy| copy.drain(..copy.len() - 1).map(PathBuf::from).collect::<Vec<_>>()).collect()
 }
 
-/// What rustc read to make the operator's binary, by the list that cargo keeps beside it.
+/// What rustc reads to make the operator's binary: every source, and every file that a source includes.
 fn read_by_the_compiler() -> BTreeSet<PathBuf> {
-    let list = Path::new(env!("CARGO_BIN_EXE_connection-operator")).with_extension("d");
-    let list = fs::read_to_string(&list).unwrap_or_else(|error| panic!("{}: {error}", list.display()));
-    let (_, files) = list.split_once(": ").expect("a rule");
-    let files: Vec<&str> = files.split_whitespace().collect();
-    // A build directory may have been moved here with what is in it.
-    let root = files.iter().find_map(|file| file.strip_suffix("src/main.rs")).expect("the operator's own file");
-    files.into_iter().map(|file| file.strip_prefix(root).unwrap_or(file).into()).collect()
+    let mut read = BTreeSet::new();
+    let mut folders = vec![PathBuf::from("src")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(root().join(&folder)).expect("a folder of sources") {
+            let path = folder.join(entry.expect("an entry").file_name());
+            if root().join(&path).is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                read.extend(included(&folder, &text(&path.display().to_string())));
+                read.insert(path);
+            }
+        }
+    }
+    read
+}
+
+/// The files that a source in `folder` includes.
+fn included(folder: &Path, source: &str) -> Vec<PathBuf> {
+    let after = ["include_str!(\"", "include_bytes!(\"", "include!(\""].map(|word| source.split(word).skip(1));
+    let names = after.into_iter().flatten().filter_map(|rest| rest.split_once('"'));
+    names
+        .map(|(name, _)| {
+            let mut path = folder.to_path_buf();
+            for part in Path::new(name).components() {
+                match part {
+                    std::path::Component::ParentDir => assert!(path.pop(), "{name} is outside of the project"),
+                    part => path.push(part),
+                }
+            }
+            path
+        })
+        .collect()
 }
 
 /// Whether `.dockerignore` lets a file through: everything is left out but what a line `!NAME` names.
