@@ -20,7 +20,8 @@ pub fn run_directory() -> PathBuf {
         for old in fs::read_dir(root).into_iter().flatten().flatten() {
             let name = old.file_name();
             let owner = name.to_str().and_then(|name| name.strip_prefix("run-"));
-            if owner.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+            // Who stops the servers of a run that has ended finds them by what is written there.
+            if owner.is_some_and(|pid| !runs(pid)) && !has_servers(&old.path()) {
                 // Another test binary may clear the same directory away at this moment: one of the two wins.
                 let _ = fs::remove_dir_all(old.path());
             }
@@ -28,6 +29,17 @@ pub fn run_directory() -> PathBuf {
         fs::create_dir_all(&own).expect("a directory under target/tmp");
     }
     own
+}
+
+fn runs(pid: &str) -> bool {
+    Path::new("/proc").join(pid).exists()
+}
+
+/// Whether a server that was started in a run's directory is still there.
+fn has_servers(run: &Path) -> bool {
+    let lists = fs::read_dir(run).into_iter().flatten().flatten().map(|server| server.path().join("pids"));
+    let listed: Vec<String> = lists.filter_map(|list| fs::read_to_string(list).ok()).collect();
+    listed.iter().flat_map(|list| list.lines()).filter_map(|line| line.split(' ').next()).any(runs)
 }
 
 /// The repository's root.
