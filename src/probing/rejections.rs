@@ -107,8 +107,7 @@ impl Rejections {
     pub fn heard(&mut self, credential: Digest, report: &Arc<Report>, lockout: Lockout, now: Instant) -> Vec<Arc<str>> {
         let Some(entry) = self.known.get_mut(&credential) else { return Vec::new() };
         let state = std::mem::take(&mut entry.state);
-        let rejected = report.failure().is_some_and(|(_, failure)| failure.reason().is_rejection());
-        entry.state = if rejected {
+        entry.state = if rejects(report) {
             let before = match state {
                 State::Checking(Some(rejection)) | State::Rejected(rejection) => rejection.count,
                 State::Checking(None) | State::Unproven | State::Accepted => 0,
