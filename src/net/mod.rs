@@ -4,6 +4,7 @@
 //! proxy from the environment, follows a redirect or keeps a connection for later.
 
 use std::{
+    collections::BTreeSet,
     error::Error,
     fmt,
     net::{IpAddr, SocketAddr},
@@ -21,6 +22,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::failure::{Failure, FailureClass, Proof, Report, Setting, Stage};
 
+pub mod http;
 mod ladder;
 mod obstacle;
 pub mod policy;
@@ -53,7 +55,7 @@ const ADDRESSES_LIMIT: usize = 8;
 const DEFAULT_LIMIT: Duration = Duration::from_secs(10);
 
 /// Where to dial.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Endpoint {
     /// The host as it is resolved: a name, or an address without brackets.
     pub host: String,
@@ -123,6 +125,7 @@ impl World {
             allowance: Arc::default(),
             witness: tls::Witness::default(),
             endpoint: Mutex::new(None),
+            answered: Mutex::default(),
             deadline: OnceLock::new(),
         }))
     }
@@ -155,6 +158,7 @@ struct Inner {
     allowance: Arc<Allowance>,
     witness: tls::Witness,
     endpoint: Mutex<Option<Endpoint>>,
+    answered: Mutex<BTreeSet<Endpoint>>,
     deadline: OnceLock<Instant>,
 }
 
@@ -245,6 +249,15 @@ impl Network {
     /// The time that is left until the deadline of the probe.
     pub fn remaining(&self) -> Duration {
         self.0.deadline.get().map_or(DEFAULT_LIMIT, |deadline| deadline.saturating_duration_since(Instant::now()))
+    }
+
+    /// Whether `endpoint` has given a well-formed answer in this probe.
+    fn has_answered(&self, endpoint: &Endpoint) -> bool {
+        self.0.answered.lock().unwrap_or_else(PoisonError::into_inner).contains(endpoint)
+    }
+
+    fn answered(&self, endpoint: &Endpoint) {
+        self.0.answered.lock().unwrap_or_else(PoisonError::into_inner).insert(endpoint.clone());
     }
 
     async fn try_dial(&self, endpoint: &Endpoint) -> Result<Stream, Failure> {
