@@ -111,6 +111,21 @@ impl Credentials {
         self.0.remove(name)
     }
 
+    /// Takes the value of a canonical key out, which must be text: most drivers and protocols carry nothing else. `about` is
+    /// the Secret it came from.
+    ///
+    /// # Errors
+    /// `CredentialsMalformed` where it is not UTF-8, is empty, or holds a NUL.
+    pub fn take_text(&mut self, name: &'static str, about: &Setting) -> Result<Option<SecretValue>, Failure> {
+        match self.take(name) {
+            Some(value) if value.text().is_none() => Err(Failure::new(FailureClass::CredentialsMalformed)
+                .about(about.clone())
+                .word(name)
+                .advice("it must be UTF-8 text, not empty, without a NUL byte")),
+            value => Ok(value),
+        }
+    }
+
     /// The fingerprint of all values.
     pub fn digest(&self) -> Digest {
         Digest::of(self.0.iter().flat_map(|(name, value)| [name.as_bytes(), value.expose()]))

@@ -16,6 +16,61 @@ pub struct Host(pub String);
 #[schemars(extend("format" = "int32", "minimum" = 1, "maximum" = 65535))]
 pub struct Port(pub u16);
 
+/// A URL of HTTP, absolute, with a host, maybe a port and a path, and nothing that could hold a secret: no user information, no
+/// query and no fragment.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+#[schemars(extend("maxLength" = 512, "minLength" = 1, "x-kubernetes-validations" =
+    [{"rule": "self.matches('^https?://([^/?#@:\\[\\]\\s]+|\\[[0-9A-Fa-f:.]+\\])(:[0-9]{1,5})?(/[^?#@\\s]*)?$')", "message": HttpUrl::RULE}]))]
+pub struct HttpUrl(pub String);
+
+/// The parts of an [`HttpUrl`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UrlParts<'a> {
+    /// `http` or `https`.
+    pub scheme: &'a str,
+    /// The host, an IPv6 address in brackets.
+    pub host: &'a str,
+    /// The port, where it is named.
+    pub port: Option<u16>,
+    /// The path, from its first slash; may be empty.
+    pub path: &'a str,
+}
+
+impl HttpUrl {
+    /// The sentence for what is none.
+    pub const RULE: &str = "must be a URL such as https://host:port, without user information, query or fragment";
+
+    /// Whether what is sent there can be read on the way.
+    pub fn is_plain(&self) -> bool {
+        self.0.starts_with("http://")
+    }
+
+    /// The parts. What is missing in a text that breaks the rule is empty.
+    pub fn parts(&self) -> UrlParts<'_> {
+        let (scheme, rest) = self.0.split_once("://").unwrap_or_default();
+        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        // The colons of an IPv6 address stand before its bracket.
+        let (host, port) = match authority.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => (host, port.parse().ok()),
+            _ => (authority, None),
+        };
+        UrlParts { scheme, host, port, path }
+    }
+
+    /// Whether it obeys the schema's rule; for objects that were stored under an older one.
+    pub fn is_valid(&self) -> bool {
+        let strange = |c: char| "?#@\\".contains(c) || c.is_whitespace() || c.is_control();
+        let Ok(url) = self.0.parse::<http::Uri>() else { return false };
+        let (Some("http" | "https"), Some(host), Some(authority)) = (url.scheme_str(), url.host(), url.authority())
+        else {
+            return false;
+        };
+        let port = url.port_u16().map(|port| format!(":{port}")).unwrap_or_default();
+        !host.is_empty() && port != ":0" && *authority == format!("{host}{port}").as_str() && !self.0.contains(strange)
+    }
+}
+
 /// What a connection must be allowed to do, beyond its target being there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub enum Permission {
@@ -57,4 +112,51 @@ pub fn words(schema: &mut schemars::Schema) {
     schema.insert("type".into(), "string".into());
     schema.insert("maxLength".into(), 64.into());
     schema.insert("pattern".into(), format!("^({})$", names.join("|")).into());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_taken_apart() {
+        let parts = |url: &str| {
+            let url = HttpUrl(url.to_owned());
+            let UrlParts { scheme, host, port, path } = url.parts();
+            (scheme.to_owned(), host.to_owned(), port, path.to_owned())
+        };
+        let expected =
+            |scheme: &str, host: &str, port, path: &str| (scheme.to_owned(), host.to_owned(), port, path.to_owned());
+        assert_eq!(parts("https://a.example"), expected("https", "a.example", None, ""));
+        assert_eq!(parts("http://minio:9000/x/y"), expected("http", "minio", Some(9000), "/x/y"));
+        assert_eq!(parts("https://[fd00::1]/"), expected("https", "[fd00::1]", None, "/"));
+        assert_eq!(parts("https://[fd00::1]:9000"), expected("https", "[fd00::1]", Some(9000), ""));
+    }
+
+    #[test]
+    fn only_a_url_that_can_hold_no_secret_is_one() {
+        let valid = |url: &str| HttpUrl(url.to_owned()).is_valid();
+        for url in
+            ["https://a.example", "http://minio:9000/", "https://[fd00::1]:9000/x", "https://10.0.0.1", "https://[::1]"]
+        {
+            assert!(valid(url), "{url}");
+        }
+        for url in [
+            "",
+            "a.example",
+            "ftp://a.example",
+            "https://",
+            "https:///x",
+            "https://user:pass@a.example",
+            "https://a.example?sig=x",
+            "https://a.example/#x",
+            "https://a b",
+            "https://a.example:0",
+            "https://a.example:99999",
+            "https://a:b:c",
+            "https://a.example:",
+        ] {
+            assert!(!valid(url), "{url}");
+        }
+    }
 }

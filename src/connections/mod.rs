@@ -14,6 +14,7 @@ use crate::{
     secret::{Credentials, Digest, Key, Method},
 };
 
+pub mod family;
 pub mod fields;
 pub mod text;
 
@@ -96,8 +97,10 @@ macro_rules! connection_types {
     };
 }
 pub mod postgresql;
+pub mod s3;
 
 connection_types! {
+    S3, s3, "s3", "A bucket of Amazon S3, or of a system that speaks its protocol.";
     PostgreSQL, postgresql, "postgresql", "A database of PostgreSQL, or of a server that speaks its protocol.";
 }
 

@@ -102,7 +102,7 @@ impl Target {
 
 impl Network {
     /// Sends `request`, whose URI is absolute, and reads the answer. While the peer has not answered anything in this probe, the
-    /// stage in progress is `Reach`; then it is `stage`, the one that the request is about.
+    /// stage in progress is `Reach`; then it is again the one before, and at least `Authenticate`.
     ///
     /// A URL with `https` is secured as `tls` says, and with everything verified where that says `Disable`, which is about the
     /// URLs that say `http`.
@@ -110,9 +110,10 @@ impl Network {
     /// # Errors
     /// What did not pass, about the endpoint: what dialling, TLS or a deadline gives, `ConnectionClosed`, `ProtocolMismatch`
     /// where the answer is not HTTP, `AnswerTooLarge` for its head.
-    pub async fn exchange(&self, tls: &Tls, stage: Stage, request: Request<Bytes>) -> Result<Answer, Failure> {
+    pub async fn exchange(&self, tls: &Tls, request: Request<Bytes>) -> Result<Answer, Failure> {
         let target = Target::of(request.uri()).ok_or_else(|| Failure::new(FailureClass::Internal))?;
         let endpoint = &target.endpoint;
+        let stage = self.0.ladder.current().max(Stage::Authenticate);
         let stream = self.dial(endpoint).await?;
         let answer = match target.scheme {
             Scheme::Http => self.ask(stream, stage, endpoint, request).await,
@@ -255,7 +256,8 @@ mod tests {
     async fn look(server: &Server) -> Report {
         let request = get("http", server.address, "/");
         climb(local_network(&[]), Duration::from_millis(500), async move |net| {
-            net.exchange(&PLAIN, Stage::Access, request).await.map(|_| Proof::default())
+            net.step(Stage::Access);
+            net.exchange(&PLAIN, request).await.map(|_| Proof::default())
         })
         .await
     }
@@ -278,7 +280,7 @@ mod tests {
         })
         .await;
         let request = get("http", server.address, "/a%20b?c=d");
-        let answer = local_network(&[]).exchange(&PLAIN, Stage::Access, request).await.unwrap();
+        let answer = local_network(&[]).exchange(&PLAIN, request).await.unwrap();
         assert_eq!((answer.status, answer.whole().unwrap()), (StatusCode::OK, Bytes::from_static(b"hello")));
         let head = heard.recv().await.unwrap();
         assert!(head.starts_with("GET /a%20b?c=d HTTP/1.1\r\n"), "{head}");
@@ -293,7 +295,7 @@ mod tests {
         let server =
             answering(b"HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n").await;
         let request = get("http", server.address, "/");
-        let answer = local_network(&[]).exchange(&PLAIN, Stage::Access, request).await.unwrap();
+        let answer = local_network(&[]).exchange(&PLAIN, request).await.unwrap();
         assert_eq!((answer.status, server.accepted()), (StatusCode::FOUND, 1));
     }
 
@@ -321,8 +323,9 @@ mod tests {
         .await;
         let address = server.address;
         let report = climb(local_network(&[]), Duration::from_millis(500), async move |net| {
-            net.exchange(&PLAIN, Stage::Authenticate, get("http", address, "/")).await?;
-            net.exchange(&PLAIN, Stage::Access, get("http", address, "/")).await.map(|_| Proof::default())
+            net.exchange(&PLAIN, get("http", address, "/")).await?;
+            net.step(Stage::Access);
+            net.exchange(&PLAIN, get("http", address, "/")).await.map(|_| Proof::default())
         })
         .await;
         assert_eq!(ended(&report), (Stage::Access, Reason::TimedOut));
@@ -362,7 +365,7 @@ mod tests {
         })
         .await;
         let request = get("http", server.address, "/");
-        let answer = local_network(&[]).exchange(&PLAIN, Stage::Access, request).await.unwrap();
+        let answer = local_network(&[]).exchange(&PLAIN, request).await.unwrap();
         assert_eq!(answer.beginning().len(), BODY_LIMIT);
         assert_eq!(answer.whole().unwrap_err().class(), FailureClass::AnswerTooLarge);
     }
@@ -373,7 +376,7 @@ mod tests {
         let server = serve_tls(&authority.server("127.0.0.1"), None, &rustls::version::TLS13).await;
         let failed = async |tls: &Tls| {
             let request = get("https", server.address, "/");
-            local_network(&[]).exchange(tls, Stage::Access, request).await.unwrap_err().class()
+            local_network(&[]).exchange(tls, request).await.unwrap_err().class()
         };
         assert_eq!(failed(&Tls { roots: Authority::new().roots(), ..PLAIN }).await, FailureClass::CertificateUntrusted);
         // It says hello, which is not HTTP.

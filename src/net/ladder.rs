@@ -31,11 +31,17 @@ impl Ladder {
         steps.push((stage, Instant::now()));
     }
 
+    /// The stage in progress.
+    pub(super) fn current(&self) -> Stage {
+        let steps = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        steps.last().map_or(Stage::Resolve, |(stage, _)| *stage)
+    }
+
     /// Ends the climb.
     pub(super) fn finish(&self, end: Result<Proof, Failure>) -> Report {
         let now = Instant::now();
+        let current = self.current();
         let steps = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let current = steps.last().map_or(Stage::Resolve, |(stage, _)| *stage);
         let ends = steps.iter().skip(1).map(|(_, entered)| *entered).chain([now]);
         let times: Vec<(Stage, Duration)> =
             steps.iter().zip(ends).map(|((stage, entered), left)| (*stage, left - *entered)).collect();

@@ -5,8 +5,12 @@
 mod harness {
     pub mod peer;
     pub mod postgresql;
+    pub mod s3s;
     #[expect(dead_code, reason = "every test crate uses a part of it")]
     pub mod script;
+    pub mod web;
 }
 
+mod case;
 mod postgresql;
+mod s3;

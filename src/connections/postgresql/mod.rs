@@ -16,9 +16,9 @@ use super::{
     text,
 };
 use crate::{
-    failure::{Failure, FailureClass, Setting},
+    failure::{Failure, FailureClass},
     net::{Endpoint, tls::Tls},
-    secret::{Credentials, Digest, Key, Method, SecretValue},
+    secret::{Digest, Key, Method, SecretValue},
 };
 
 /// What is the same for every PostgreSQL connection.
@@ -89,10 +89,11 @@ impl Definition for Settings {
         self.check(&permissions)?;
         let user = match &self.username {
             Some(username) => SecretValue::new(username.clone().into_bytes()),
-            None => usable(&mut credentials, USERNAME, &secret)?
+            None => credentials
+                .take_text(USERNAME, &secret)?
                 .ok_or_else(|| Failure::new(FailureClass::SecretKeyMissing).about(secret.clone()).word(USERNAME))?,
         };
-        let password = usable(&mut credentials, PASSWORD, &secret)?;
+        let password = credentials.take_text(PASSWORD, &secret)?;
         let endpoint = Endpoint::of(&self.host.0, self.port.0, &namespace);
         let account = Digest::of([endpoint.host.as_bytes(), &endpoint.port.to_be_bytes(), user.expose()]);
         let probe = Look {
@@ -213,17 +214,6 @@ fn default_port() -> Port {
     Port(5432)
 }
 
-/// Takes the value of `name` out, if it is there; a driver and the protocol cannot carry one that is not plain text.
-fn usable(credentials: &mut Credentials, name: &'static str, secret: &Setting) -> Result<Option<SecretValue>, Failure> {
-    match credentials.take(name) {
-        Some(value) if value.text().is_none() => Err(Failure::new(FailureClass::CredentialsMalformed)
-            .about(secret.clone())
-            .word(name)
-            .advice("it must be UTF-8 text, not empty, without a NUL byte")),
-        value => Ok(value),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -232,8 +222,9 @@ mod tests {
 
     use super::*;
     use crate::{
-        failure::Reason,
+        failure::{Reason, Setting},
         net::tls::{Identity, Mode},
+        secret::Credentials,
     };
 
     fn settings(extra: &serde_json::Value) -> Settings {

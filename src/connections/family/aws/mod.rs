@@ -1,0 +1,291 @@
+//! What all types of Amazon Web Services share: how one logs in, as whom, in which region, and what an error code means.
+//!
+//! A login is the user's keys, from the Secret, or a role that they may assume. The operator's own identity is never used:
+//! nothing here looks at the environment, at profile files or at a metadata service. This file decides; `call.rs` and `sts.rs`
+//! talk.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    connections::{Refusal, fields::HttpUrl},
+    failure::{Code, Failure, FailureClass, Setting},
+    net::Endpoint,
+    secret::{Credentials, Key, Method, SecretValue},
+};
+
+pub mod call;
+pub mod codes;
+pub mod sts;
+mod xml;
+
+/// The canonical key of the access key's id.
+pub const ACCESS_KEY_ID: &str = "accessKeyId";
+/// The canonical key of the access key's secret.
+pub const SECRET_ACCESS_KEY: &str = "secretAccessKey";
+/// The canonical key of the token that temporary access keys have.
+pub const SESSION_TOKEN: &str = "sessionToken";
+
+/// The Secret keys of every type of AWS, with the names that others give them.
+pub const KEYS: &[Key] = &[
+    Key { name: ACCESS_KEY_ID, aliases: &["AWS_ACCESS_KEY_ID", "ACCESS_KEY_ID", "accessKey", "accesskey"] },
+    Key {
+        name: SECRET_ACCESS_KEY,
+        aliases: &["AWS_SECRET_ACCESS_KEY", "ACCESS_SECRET_KEY", "SECRET_ACCESS_KEY", "secretKey", "secretkey"],
+    },
+    Key { name: SESSION_TOKEN, aliases: &["AWS_SESSION_TOKEN", "ACCESS_SESSION_TOKEN"] },
+];
+
+/// The one way to log in: an access key, with its token where it is temporary.
+pub fn method() -> Method {
+    Method { name: "access key", required: vec![ACCESS_KEY_ID, SECRET_ACCESS_KEY], optional: vec![SESSION_TOKEN] }
+}
+
+/// The sentence for an endpoint that says `http` while TLS is asked for, or the other way round.
+pub const SCHEME: &str = "an endpoint with `http://` and `tls.mode` Disable need each other";
+
+/// The regions that a message may name (the regions of the partitions aws, aws-cn and aws-us-gov, from "AWS Regions" of the
+/// AWS General Reference, 2026). A region that is not in here works, and is not named where a service says that a resource is
+/// in it.
+pub const REGIONS: &[&str] = &[
+    "af-south-1",
+    "ap-east-1",
+    "ap-east-2",
+    "ap-northeast-1",
+    "ap-northeast-2",
+    "ap-northeast-3",
+    "ap-south-1",
+    "ap-south-2",
+    "ap-southeast-1",
+    "ap-southeast-2",
+    "ap-southeast-3",
+    "ap-southeast-4",
+    "ap-southeast-5",
+    "ap-southeast-6",
+    "ap-southeast-7",
+    "ca-central-1",
+    "ca-west-1",
+    "cn-north-1",
+    "cn-northwest-1",
+    "eu-central-1",
+    "eu-central-2",
+    "eu-north-1",
+    "eu-south-1",
+    "eu-south-2",
+    "eu-west-1",
+    "eu-west-2",
+    "eu-west-3",
+    "il-central-1",
+    "me-central-1",
+    "me-south-1",
+    "mx-central-1",
+    "sa-east-1",
+    "us-east-1",
+    "us-east-2",
+    "us-gov-east-1",
+    "us-gov-west-1",
+    "us-west-1",
+    "us-west-2",
+];
+
+/// A region, such as `eu-central-1`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+#[schemars(extend("maxLength" = 32, "pattern" = "^[a-z0-9-]{1,32}$"))]
+pub struct Region(pub String);
+
+impl Region {
+    /// Whether it can stand in a host's name, as the schema demands.
+    ///
+    /// # Errors
+    /// The sentence that the API server would refuse it with.
+    pub fn check(&self, field: &str) -> Result<(), Refusal> {
+        let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        let valid = (1..=32).contains(&self.0.len()) && self.0.chars().all(allowed);
+        if valid { Ok(()) } else { Err(Refusal::Invalid(format!("`{field}` must be the name of a region"))) }
+    }
+
+    /// What the names of hosts of this region end in (the partitions' `dnsSuffix` in the SDKs' `partitions.json`).
+    fn suffix(&self) -> &'static str {
+        match self.0.split('-').take(2).collect::<Vec<_>>()[..] {
+            ["cn", ..] => "amazonaws.com.cn",
+            ["eusc", ..] => "amazonaws.eu",
+            ["us", "iso"] => "c2s.ic.gov",
+            ["us", "isob"] => "sc2s.sgov.gov",
+            ["us", "isof"] => "csp.hci.ic.gov",
+            ["eu", "isoe"] => "cloud.adc-e.uk",
+            _ => "amazonaws.com",
+        }
+    }
+
+    /// The region that a peer named, as a message may show it.
+    pub fn named(seen: &str) -> Option<Code> {
+        REGIONS.contains(&seen).then(|| Code::known(REGIONS, seen))
+    }
+}
+
+/// A role to assume with the keys of the Secret; everything else is then done as this role.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AssumeRole {
+    /// ARN of the role.
+    #[serde(rename = "roleARN")]
+    #[schemars(length(max = 600), regex(pattern = "^arn:[a-z0-9-]{1,32}:iam::[0-9]{12}:role/[\\x21-\\x7e]{1,512}$"))]
+    pub role_arn: String,
+    /// External id that the role's trust policy demands. It is no secret.
+    #[serde(rename = "externalID", default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1224), regex(pattern = "^[A-Za-z0-9_+=,.@:/-]{2,1224}$"))]
+    pub external_id: Option<String>,
+    /// Name of the session, as it stands in the account's logs. Absent: `connection-operator`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64), regex(pattern = "^[A-Za-z0-9_+=,.@-]{2,64}$"))]
+    pub session_name: Option<String>,
+    /// URL of the Security Token Service. Absent: `https://sts.REGION.amazonaws.com`; it is never taken from another field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<HttpUrl>,
+}
+
+impl AssumeRole {
+    /// The role, as messages call it.
+    pub fn shown(&self) -> Setting {
+        Setting::from_spec(format!("role {}", self.role_arn))
+    }
+
+    /// Checks what the schema checks too, for objects that were stored under an older one.
+    ///
+    /// # Errors
+    /// The sentence for what cannot be used.
+    pub fn check(&self, field: &str) -> Result<(), Refusal> {
+        let graphic = |text: &String| !text.is_empty() && text.chars().all(|c| c.is_ascii_graphic());
+        let Self { role_arn, external_id, session_name, endpoint: _ } = self;
+        let fields =
+            [("roleARN", Some(role_arn)), ("externalID", external_id.as_ref()), ("sessionName", session_name.as_ref())];
+        match fields.iter().find(|(_, value)| value.is_some_and(|value| !graphic(value))) {
+            None => Ok(()),
+            Some((name, _)) => Err(Refusal::Invalid(format!("`{field}.{name}` must hold printable characters only"))),
+        }
+    }
+}
+
+/// An access key: whose it is, and the proof.
+#[derive(Debug)]
+pub struct Keys {
+    /// The access key's id, in printable ASCII.
+    pub id: SecretValue,
+    /// The access key's secret, in UTF-8.
+    pub secret: SecretValue,
+    /// The token of a temporary access key, in printable ASCII.
+    pub token: Option<SecretValue>,
+}
+
+impl Keys {
+    /// Takes the keys out of what was selected from the Secret that `about` names.
+    ///
+    /// # Errors
+    /// `CredentialsMalformed` where a value cannot stand in a header, in which id and token are sent.
+    pub fn take(credentials: &mut Credentials, about: &Setting) -> Result<Self, Failure> {
+        let mut header = |name| match credentials.take_text(name, about)? {
+            Some(value) if !value.expose().iter().all(u8::is_ascii_graphic) => {
+                Err(Failure::new(FailureClass::CredentialsMalformed)
+                    .about(about.clone())
+                    .word(name)
+                    .advice("it must be printable ASCII, without a space or a line break"))
+            }
+            value => Ok(value),
+        };
+        let (id, token) = (header(ACCESS_KEY_ID)?, header(SESSION_TOKEN)?);
+        let secret = credentials.take_text(SECRET_ACCESS_KEY, about)?;
+        let missing = |name| Failure::new(FailureClass::SecretKeyMissing).about(about.clone()).word(name);
+        Ok(Self {
+            id: id.ok_or_else(|| missing(ACCESS_KEY_ID))?,
+            secret: secret.ok_or_else(|| missing(SECRET_ACCESS_KEY))?,
+            token,
+        })
+    }
+}
+
+/// The URL that requests to an endpoint of the spec go to: a host without a dot is looked for in the Connection's namespace.
+pub fn complete(endpoint: &HttpUrl, namespace: &str) -> String {
+    let parts = endpoint.parts();
+    let Endpoint { host, .. } = Endpoint::of(parts.host, 0, namespace);
+    let host = if host.contains(':') { format!("[{host}]") } else { host };
+    let port = parts.port.map(|port| format!(":{port}")).unwrap_or_default();
+    format!("{}://{host}{port}{}", parts.scheme, parts.path.trim_end_matches('/'))
+}
+
+/// The region that the error document of S3 names, a peer's word.
+pub fn region_of(document: &[u8]) -> Option<String> {
+    xml::text(document, &["Error", "Region"])
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::failure::Reason;
+
+    fn keys(id: &[u8], secret: &[u8], token: Option<&[u8]>) -> Result<Keys, Failure> {
+        let about = Setting::from_spec("Secret orders");
+        let data = [("AWS_ACCESS_KEY_ID", Some(id)), ("secretkey", Some(secret)), ("ACCESS_SESSION_TOKEN", token)];
+        let data: BTreeMap<_, _> = data
+            .into_iter()
+            .filter_map(|(name, value)| Some((name.to_owned(), SecretValue::new(value?.to_vec()))))
+            .collect();
+        let mut credentials = Credentials::select(data, &BTreeMap::new(), KEYS, &[method()], &about)?;
+        Keys::take(&mut credentials, &about)
+    }
+
+    #[test]
+    fn keys_that_others_stored_are_found() {
+        let found = keys(b"AKIAEXAMPLE", b"secret/+=", Some(b"token")).unwrap();
+        assert_eq!((found.id.text(), found.secret.text()), (Some("AKIAEXAMPLE"), Some("secret/+=")));
+        assert_eq!(found.token.as_ref().and_then(SecretValue::text), Some("token"));
+        assert!(keys(b"AKIAEXAMPLE", b"secret", None).unwrap().token.is_none());
+    }
+
+    #[test]
+    fn what_cannot_be_sent_is_malformed_and_not_shown() {
+        for (id, secret, token) in [
+            (&b"AKIA hunter2"[..], &b"secret"[..], None),
+            (b"hunter2\n", b"secret", None),
+            ("hunter2\u{e9}".as_bytes(), b"secret", None),
+            (b"AKIA", b"hunter2\xff", None),
+            (b"AKIA", b"", None),
+            (b"AKIA", b"secret", Some(&b"hunter2\n"[..])),
+        ] {
+            let failure = keys(id, secret, token).unwrap_err();
+            assert_eq!(failure.reason(), Reason::CredentialsMalformed);
+            assert!(!failure.message().contains("hunter2"), "{}", failure.message());
+        }
+    }
+
+    #[test]
+    fn a_region_is_part_of_a_hosts_name_and_nothing_else() {
+        let region = |name: &str| Region(name.to_owned());
+        for name in ["eu-central-1", "us-gov-west-1", "minio"] {
+            assert_eq!(region(name).check("s3.region"), Ok(()));
+        }
+        for name in ["", "EU", "a.example/", "x#", &"x".repeat(33)] {
+            assert!(region(name).check("s3.region").is_err(), "{name}");
+        }
+        assert_eq!(region("cn-north-1").suffix(), "amazonaws.com.cn");
+        assert_eq!(region("us-isob-east-1").suffix(), "sc2s.sgov.gov");
+        assert_eq!(region("us-east-1").suffix(), "amazonaws.com");
+    }
+
+    #[test]
+    fn a_region_that_a_peer_made_up_is_not_named() {
+        assert_eq!(Region::named("eu-west-1").map(|code| code.to_string()).as_deref(), Some("eu-west-1"));
+        assert_eq!(Region::named("hunter2"), None);
+    }
+
+    #[test]
+    fn an_endpoint_of_the_spec_is_completed_like_any_host() {
+        let complete = |url: &str| complete(&HttpUrl(url.to_owned()), "shop");
+        assert_eq!(complete("http://minio:9000"), "http://minio.shop.svc:9000");
+        assert_eq!(complete("https://s3.example.com/"), "https://s3.example.com");
+        assert_eq!(complete("https://[fd00::1]:9000/base/"), "https://[fd00::1]:9000/base");
+        assert_eq!(complete("https://10.0.0.1"), "https://10.0.0.1");
+    }
+}

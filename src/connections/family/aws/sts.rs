@@ -1,0 +1,81 @@
+//! The Security Token Service: the keys of a role, for those of the Secret.
+
+use super::{AssumeRole, Keys, Region, call::Service, codes::Refused, complete, xml};
+use crate::{
+    failure::{Failure, FailureClass},
+    net::{Network, http::Answer, tls::Tls},
+    secret::SecretValue,
+};
+
+/// How long the role's keys are good for, in seconds: the least that AWS allows, and more than the longest probe takes.
+const DURATION: &str = "900";
+
+/// Whom to ask, for what.
+#[derive(Clone, Debug)]
+pub struct Exchange {
+    role: AssumeRole,
+    region: Region,
+    url: String,
+    tls: Tls,
+}
+
+impl Exchange {
+    /// Asks the service of `region`, or the endpoint that the role names, about `role`. `tls.serverName` is about the type's own
+    /// endpoint and not used here; the trusted CAs are.
+    pub fn of(role: &AssumeRole, region: &Region, namespace: &str, tls: &Tls) -> Self {
+        let url = match &role.endpoint {
+            Some(endpoint) => complete(endpoint, namespace),
+            None => format!("https://sts.{}.{}", region.0, region.suffix()),
+        };
+        let tls = Tls { server_name: None, ..tls.clone() };
+        Self { role: role.clone(), region: region.clone(), url: url + "/", tls }
+    }
+
+    /// The role's keys.
+    ///
+    /// # Errors
+    /// What did not pass on the way, or what the service said: `AuthenticationFailed` about the keys of the Secret,
+    /// `PermissionDenied` about the role, which may not be assumed or does not exist; AWS does not tell.
+    pub async fn keys(&self, net: &Network, own: &Keys) -> Result<Keys, Failure> {
+        let service = Service { name: "sts", region: &self.region, url: &self.url };
+        let name = self.role.session_name.as_deref().unwrap_or("connection-operator");
+        let mut parameters = vec![
+            ("Action", "AssumeRole"),
+            ("Version", "2011-06-15"),
+            ("RoleArn", self.role.role_arn.as_str()),
+            ("RoleSessionName", name),
+            ("DurationSeconds", DURATION),
+        ];
+        parameters.extend(self.role.external_id.as_deref().map(|id| ("ExternalId", id)));
+        let answer = service.query(net, &self.tls, own, &parameters).await?;
+        let keys = self.read(&answer);
+        keys.map_err(|failure| match net.endpoint() {
+            Some(endpoint) => failure.about_at_least(&endpoint.shown()),
+            None => failure,
+        })
+    }
+
+    fn read(&self, answer: &Answer) -> Result<Keys, Failure> {
+        let body = answer.whole()?;
+        if !answer.status.is_success() {
+            let code = xml::text(&body, &["ErrorResponse", "Error", "Code"]);
+            let refused = Refused { status: answer.status, code, region: None };
+            return Err(match refused.class() {
+                FailureClass::PermissionDenied => refused
+                    .failure()
+                    .about(self.role.shown())
+                    .word("sts:AssumeRole")
+                    .advice("let these keys assume the role: its trust policy must name them, and the external id if it demands one"),
+                _ => refused.failure(),
+            });
+        }
+        let value = |name| {
+            let found = xml::text(&body, &["AssumeRoleResponse", "AssumeRoleResult", "Credentials", name]);
+            let sendable = found.filter(|text| text.bytes().all(|byte| byte.is_ascii_graphic()));
+            sendable
+                .map(|text| SecretValue::new(text.into_bytes()))
+                .ok_or_else(|| Failure::new(FailureClass::ProtocolMismatch))
+        };
+        Ok(Keys { id: value("AccessKeyId")?, secret: value("SecretAccessKey")?, token: Some(value("SessionToken")?) })
+    }
+}

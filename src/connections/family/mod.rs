@@ -1,0 +1,3 @@
+//! What two or more connection types share. No type is in here, and nothing in here names one.
+
+pub mod aws;

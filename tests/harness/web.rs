@@ -1,0 +1,104 @@
+//! A peer that speaks HTTP and answers as a test says. It keeps what it was asked.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::{Request, Response, body::Incoming};
+use hyper_util::rt::TokioIo;
+
+use super::peer::Peer;
+
+/// A request as it came.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// `METHOD path?query`.
+    pub line: String,
+    /// The headers.
+    pub headers: http::HeaderMap,
+    /// The body.
+    pub body: String,
+}
+
+impl Asked {
+    /// The value of a header; empty where there is none.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+}
+
+/// What it answers.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    status: u16,
+    headers: Vec<(&'static str, String)>,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    /// A status with a body.
+    pub fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
+        Self { status, headers: Vec::new(), body: body.into() }
+    }
+
+    /// The same with a header more.
+    pub fn header(mut self, name: &'static str, value: &str) -> Self {
+        self.headers.push((name, value.to_owned()));
+        self
+    }
+}
+
+/// A peer that speaks HTTP.
+pub struct Web {
+    /// The peer: where it is, and how many came.
+    pub peer: Peer,
+    asked: Arc<Mutex<Vec<Asked>>>,
+}
+
+impl Web {
+    /// A peer that gives `answer` to each request; where that is nothing, it says nothing.
+    pub async fn that<F>(answer: F) -> Self
+    where
+        F: Fn(&Asked) -> Option<Answer> + Send + Sync + 'static,
+    {
+        let (answer, asked) = (Arc::new(answer), Arc::<Mutex<Vec<Asked>>>::default());
+        let heard = Arc::clone(&asked);
+        let peer = Peer::that(move |stream| {
+            let (answer, heard) = (Arc::clone(&answer), Arc::clone(&heard));
+            async move {
+                let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+                    let (answer, heard) = (Arc::clone(&answer), Arc::clone(&heard));
+                    async move {
+                        let asked = read(request).await;
+                        heard.lock().unwrap_or_else(PoisonError::into_inner).push(asked.clone());
+                        match answer(&asked) {
+                            Some(answer) => Ok::<_, std::convert::Infallible>(write(answer)),
+                            None => std::future::pending().await,
+                        }
+                    }
+                });
+                let _ =
+                    hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+            }
+        });
+        Self { peer: peer.await, asked }
+    }
+
+    /// Every request so far.
+    pub fn asked(&self) -> Vec<Asked> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+async fn read(request: Request<Incoming>) -> Asked {
+    let (head, body) = request.into_parts();
+    let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    let line = format!("{} {}", head.method, head.uri);
+    Asked { line, headers: head.headers, body: String::from_utf8_lossy(&body).into_owned() }
+}
+
+fn write(answer: Answer) -> Response<Full<Bytes>> {
+    let response = Response::builder().status(answer.status);
+    let response = answer.headers.into_iter().fold(response, |response, (name, value)| response.header(name, value));
+    response.body(Full::new(answer.body.into())).expect("an answer of the test")
+}
