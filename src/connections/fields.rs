@@ -21,7 +21,7 @@ pub struct Port(pub u16);
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 #[schemars(extend("maxLength" = 512, "minLength" = 1, "x-kubernetes-validations" =
-    [{"rule": "self.matches('^https?://([^/?#@:\\[\\]\\s]+|\\[[0-9A-Fa-f:.]+\\])(:[0-9]{1,5})?(/[^?#@\\s]*)?$')", "message": HttpUrl::RULE}]))]
+    [{"rule": "self.matches('^https?://([^/?#@:\\\\s]+|[[][0-9A-Fa-f:.]+[]])(:[0-9]{1,5})?(/[^?#@\\\\s]*)?$')", "message": HttpUrl::RULE}]))]
 pub struct HttpUrl(pub String);
 
 /// The parts of an [`HttpUrl`].

@@ -1,8 +1,10 @@
 //! How a Connection of any type is aimed at a loopback address: by the names and forms of the fields that say where a system
-//! is. A type whose example has none of them needs an entry here, or an `endpoint` in its example.
+//! is. A type that has none of them needs an entry here.
 
 use std::net::SocketAddr;
 
+use connection_operator::{api::Connection, connections::ConnectionType};
+use kube::CustomResourceExt as _;
 use serde_json::{Value, json};
 
 /// Fields that hold a host.
@@ -11,14 +13,38 @@ const HOSTS: [&str; 1] = ["host"];
 const PORTS: [&str; 1] = ["port"];
 /// Fields that hold several hosts: each as `HOST:PORT`, or as a URL.
 const LISTS: [&str; 3] = ["hosts", "brokers", "nameNodes"];
+/// The field for the URL of another system than the vendor's own.
+const ENDPOINT: &str = "endpoint";
 /// What URLs of systems begin with; other URLs name things inside of one.
 const SCHEMES: [&str; 4] = ["http", "https", "webhdfs", "swebhdfs"];
 
-/// Aims the settings of a type at `address`.
+/// Aims the settings of a type at `address`. A service whose hosts are known without a field has one for another endpoint,
+/// which is set: in the settings, and in a part of them that has an endpoint of its own.
 ///
 /// # Panics
-/// Where nothing in them says where the system is.
-pub fn aim(settings: &mut Value, address: SocketAddr) {
+/// Where nothing says where the system is.
+pub fn aim(kind: ConnectionType, settings: &mut Value, address: SocketAddr) {
+    let crd = json!(Connection::crd());
+    let spec = crd.pointer("/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties").expect("a schema");
+    name_endpoints(settings, &spec[kind.member()]);
+    aim_named(settings, address);
+}
+
+/// Names an endpoint wherever the schema has a field for one and nothing is in it.
+fn name_endpoints(settings: &mut Value, schema: &Value) {
+    let Value::Object(fields) = settings else { return };
+    let known = schema["properties"].as_object().into_iter().flatten();
+    for (name, schema) in known {
+        if name == ENDPOINT {
+            fields.entry(name).or_insert_with(|| json!("https://unnamed"));
+        } else if let Some(field) = fields.get_mut(name) {
+            name_endpoints(field, schema);
+        }
+    }
+}
+
+/// Aims what names an address already.
+fn aim_named(settings: &mut Value, address: SocketAddr) {
     assert!(
         replace(settings, address) > 0,
         "no field of {settings} says where the system is: say in tests/conformance/address.rs how it is aimed"
@@ -73,13 +99,27 @@ fn every_form_of_an_address_is_replaced_and_nothing_else() {
         ),
     ] {
         let mut changed = settings;
-        aim(&mut changed, address);
+        aim_named(&mut changed, address);
         assert_eq!(changed, aimed);
     }
 }
 
 #[test]
+fn an_endpoint_is_named_where_the_schema_has_one_and_nowhere_else() {
+    let endpoint = json!({"properties": {"endpoint": {}}});
+    let schema = json!({"properties": {"endpoint": {}, "role": endpoint, "other": {}, "absent": endpoint}});
+    let mut settings = json!({"bucket": "orders", "role": {"name": "x"}, "other": {"name": "x"}});
+    name_endpoints(&mut settings, &schema);
+    aim_named(&mut settings, "127.0.0.1:7".parse().unwrap());
+    let url = "https://127.0.0.1:7";
+    let expected = json!({
+        "bucket": "orders", "endpoint": url, "role": {"name": "x", "endpoint": url}, "other": {"name": "x"},
+    });
+    assert_eq!(settings, expected);
+}
+
+#[test]
 #[should_panic(expected = "say in tests/conformance/address.rs")]
 fn a_type_that_cannot_be_aimed_is_named() {
-    aim(&mut json!({"bucket": "orders"}), "127.0.0.1:7".parse().unwrap());
+    aim_named(&mut json!({"bucket": "orders"}), "127.0.0.1:7".parse().unwrap());
 }

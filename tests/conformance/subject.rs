@@ -84,8 +84,8 @@ impl Subject {
 
     /// The same, aimed at `address`.
     pub fn at(self, address: SocketAddr) -> Self {
-        let member = self.kind.member();
-        self.with(|spec| aim(&mut spec[member], address))
+        let kind = self.kind;
+        self.with(|spec| aim(kind, &mut spec[kind.member()], address))
     }
 
     /// The same with other values in the Secret of its credentials.

@@ -134,7 +134,7 @@ pub struct AssumeRole {
     pub role_arn: String,
     /// External id that the role's trust policy demands. It is no secret.
     #[serde(rename = "externalID", default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 1224), regex(pattern = "^[A-Za-z0-9_+=,.@:/-]{2,1224}$"))]
+    #[schemars(length(min = 2, max = 1224), regex(pattern = "^[A-Za-z0-9_+=,.@:/-]+$"))]
     pub external_id: Option<String>,
     /// Name of the session, as it stands in the account's logs. Absent: `connection-operator`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
