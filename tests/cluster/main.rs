@@ -6,7 +6,14 @@
 
 #[path = "../harness/mod.rs"]
 mod harness;
+#[path = "../harness/peer.rs"]
+#[expect(dead_code, reason = "every test crate uses a part of it")]
+mod peer;
+#[path = "../harness/web.rs"]
+#[expect(dead_code, reason = "as above")]
+mod web;
 
+mod ambient;
 mod badinput;
 mod deletion;
 mod life;

@@ -21,5 +21,6 @@ mod manifests;
 mod pages;
 mod peers;
 mod process;
+mod refusals;
 mod secrecy;
 mod subject;

@@ -56,6 +56,11 @@ impl Operator {
 
     /// Starts it, and waits for nothing.
     pub async fn launch(account: &Account, flags: &[&str]) -> Self {
+        Self::launch_in(account, flags, &[]).await
+    }
+
+    /// As [`Operator::launch`], with more in its environment.
+    pub async fn launch_in(account: &Account, flags: &[&str], environment: &[(&str, String)]) -> Self {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let http = SocketAddr::from(([127, 0, 0, 1], free_port().await));
@@ -65,6 +70,7 @@ impl Operator {
             .arg("run")
             .args(["--http-address", &http.to_string()])
             .args(flags)
+            .envs(environment.iter().map(|(name, value)| (name, value)))
             .env("KUBECONFIG", &account.kubeconfig)
             .env("POD_NAME", format!("operator-{number}"))
             .env("POD_NAMESPACE", INSTALLED_IN)

@@ -92,7 +92,7 @@ impl Web {
 
 async fn read(request: Request<Incoming>) -> Asked {
     let (head, body) = request.into_parts();
-    let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     let line = format!("{} {}", head.method, head.uri);
     Asked { line, headers: head.headers, body: String::from_utf8_lossy(&body).into_owned() }
 }

@@ -140,9 +140,9 @@ async fn reading_an_empty_bucket_is_proven_by_an_object_that_is_not_there() {
         .await;
         let case = of(&web).asks(&[Read]);
         if granted {
-            drop(case.passes().await)
+            case.passes().await;
         } else {
-            drop(case.ends(Stage::Access, Reason::PermissionDenied).await)
+            case.ends(Stage::Access, Reason::PermissionDenied).await;
         }
         assert_eq!(web.asked()[1].line, "GET /orders/connection-operator/no-such-object?x-id=GetObject");
     }
@@ -243,7 +243,7 @@ async fn a_role_is_assumed_once_and_everything_else_is_done_as_it() {
 fn assuming(case: &Case, sts: &Web) -> Case {
     let role =
         serde_json::json!({"roleARN": ROLE, "externalID": "shop", "endpoint": format!("http://{}", sts.peer.address)});
-    case.clone().with(|settings| settings.assume_role = Some(serde_json::from_value(role).unwrap()))
+    case.clone().with(|settings| settings.assume_role = Some(serde_json::from_value(role).expect("a role")))
 }
 
 #[tokio::test]
