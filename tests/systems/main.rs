@@ -3,6 +3,7 @@
 
 #[path = "../harness"]
 mod harness {
+    pub mod moto;
     pub mod peer;
     pub mod postgresql;
     pub mod s3s;

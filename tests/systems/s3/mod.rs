@@ -11,6 +11,7 @@ use connection_operator::{
 use crate::{case, harness::peer};
 use Permission::{List, Read, Write};
 
+mod aws;
 mod protocol;
 mod stand_in;
 
