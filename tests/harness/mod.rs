@@ -2,7 +2,7 @@
 //!
 //! Every server ends with the test process, however that ends.
 
-use std::{sync::LazyLock, time::Duration};
+use std::sync::LazyLock;
 
 pub mod audit;
 pub mod caller;
@@ -11,9 +11,9 @@ pub mod namespace;
 pub mod operator;
 pub mod proxy;
 pub mod script;
+pub mod waiting;
 
-/// How long a test waits for what must come. Long, since the machine may be busy; what must be quick is measured.
-pub const DEADLINE: Duration = Duration::from_secs(90);
+pub use waiting::{DEADLINE, eventually, pause};
 
 /// The one runtime. Tests run on threads of their own, and a client's connections must not end with the test that made them.
 static RUNTIME: LazyLock<tokio::runtime::Runtime> =
@@ -22,24 +22,4 @@ static RUNTIME: LazyLock<tokio::runtime::Runtime> =
 /// Runs one test to its end.
 pub fn run<T>(test: impl Future<Output = T>) -> T {
     RUNTIME.block_on(test)
-}
-
-/// Asks until there is an answer.
-///
-/// # Panics
-/// Where there is none within `deadline`; `what` says what was waited for.
-pub async fn eventually<T>(deadline: Duration, what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
-    let end = tokio::time::Instant::now() + deadline;
-    loop {
-        if let Some(answer) = ask().await {
-            return answer;
-        }
-        assert!(tokio::time::Instant::now() < end, "not within {deadline:?}: {what}");
-        pause().await;
-    }
-}
-
-/// The time between two questions.
-pub async fn pause() {
-    tokio::time::sleep(Duration::from_millis(100)).await;
 }
