@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::net::Endpoint;
+
 /// A host name or an address. A name without a dot means `NAME.<namespace of the Connection>.svc`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
@@ -56,6 +58,16 @@ impl HttpUrl {
             _ => (authority, None),
         };
         UrlParts { scheme, host, port, path }
+    }
+
+    /// The URL that requests go to: a host without a dot is looked for in the Connection's namespace, like any host of a spec. It
+    /// ends without a slash.
+    pub fn complete(&self, namespace: &str) -> String {
+        let UrlParts { scheme, host, port, path } = self.parts();
+        let Endpoint { host, .. } = Endpoint::of(host, 0, namespace);
+        let host = if host.contains(':') { format!("[{host}]") } else { host };
+        let port = port.map(|port| format!(":{port}")).unwrap_or_default();
+        format!("{scheme}://{host}{port}{}", path.trim_end_matches('/'))
     }
 
     /// Whether it obeys the schema's rule; for objects that were stored under an older one.
@@ -158,5 +170,14 @@ mod tests {
         ] {
             assert!(!valid(url), "{url}");
         }
+    }
+
+    #[test]
+    fn a_url_of_the_spec_is_completed_like_any_host() {
+        let complete = |url: &str| HttpUrl(url.to_owned()).complete("shop");
+        assert_eq!(complete("http://minio:9000"), "http://minio.shop.svc:9000");
+        assert_eq!(complete("https://s3.example.com/"), "https://s3.example.com");
+        assert_eq!(complete("https://[fd00::1]:9000/base/"), "https://[fd00::1]:9000/base");
+        assert_eq!(complete("https://10.0.0.1"), "https://10.0.0.1");
     }
 }

@@ -18,7 +18,7 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 use tokio_rustls::TlsConnector;
-use tokio_util::task::AbortOnDropHandle;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::failure::{Failure, FailureClass, Proof, Report, Setting, Stage};
 
@@ -126,6 +126,7 @@ impl World {
             witness: tls::Witness::default(),
             endpoint: Mutex::new(None),
             answered: Mutex::default(),
+            threads: TaskTracker::new(),
             deadline: OnceLock::new(),
         }))
     }
@@ -159,6 +160,7 @@ struct Inner {
     witness: tls::Witness,
     endpoint: Mutex<Option<Endpoint>>,
     answered: Mutex<BTreeSet<Endpoint>>,
+    threads: TaskTracker,
     deadline: OnceLock<Instant>,
 }
 
@@ -241,6 +243,20 @@ impl Network {
         })
     }
 
+    /// Runs work that blocks on a thread of its own, for a client that cannot wait otherwise. The look that asked for it may end
+    /// before: [`climb`] returns only once the thread has ended, so that whoever bounds looks bounds threads too. The work must
+    /// notice by itself that nobody waits for it any longer.
+    ///
+    /// # Errors
+    /// `Internal` where the work panics.
+    pub async fn block<T, W>(&self, work: W) -> Result<T, Failure>
+    where
+        T: Send + 'static,
+        W: FnOnce() -> T + Send + 'static,
+    {
+        self.0.threads.spawn_blocking(work).await.map_err(|_panicked| Failure::new(FailureClass::Internal))
+    }
+
     /// The endpoint that was dialled last.
     pub fn endpoint(&self) -> Option<Endpoint> {
         self.0.endpoint.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -317,7 +333,8 @@ impl Network {
 }
 
 /// Runs one look within `limit` and reports it. A panic is `Internal` and the deadline is `TimedOut`, both of the stage in
-/// progress; the work ends with the returned future, whatever happens to it.
+/// progress; the work ends with the returned future, whatever happens to it. A thread of [`Network::block`] is waited for: the
+/// report is of the deadline, and comes when the thread has ended.
 pub async fn climb<F, W>(network: Network, limit: Duration, work: W) -> Report
 where
     W: FnOnce(Network) -> F + Send + 'static,
@@ -335,7 +352,10 @@ where
         Some(endpoint) => failure.about_at_least(&endpoint.shown()),
         None => failure,
     });
-    network.0.ladder.finish(end)
+    let report = network.0.ladder.finish(end);
+    network.0.threads.close();
+    network.0.threads.wait().await;
+    report
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the door: the address was judged, and the caller sets the time")]

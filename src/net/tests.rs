@@ -389,3 +389,36 @@ async fn a_name_that_no_certificate_can_have_is_refused_before_the_handshake() {
         assert!(network.server_name(&Tls::default(), &at(host, 1)).is_ok(), "{host}");
     }
 }
+
+#[tokio::test]
+async fn a_look_is_over_when_its_thread_has_ended_and_its_report_is_of_the_deadline() {
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let ended = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&ended);
+    let network = local_network(&[]);
+    network.step(Stage::Reach);
+    let look = climb(network, Duration::from_millis(50), async move |net: Network| {
+        let work = move || {
+            let _ = released.recv();
+            seen.store(true, Ordering::SeqCst);
+        };
+        net.block(work).await.map(|()| Proof::default())
+    });
+    let mut look = std::pin::pin!(look);
+    // Long after the deadline it still holds its place.
+    assert!(timeout(Duration::from_millis(300), &mut look).await.is_err());
+    assert!(!ended.load(Ordering::SeqCst));
+    release.send(()).unwrap();
+    assert_eq!(found(&look.await), (Stage::Reach, FailureClass::TimedOut));
+    assert!(ended.load(Ordering::SeqCst));
+}
+
+#[tokio::test]
+async fn a_panic_on_a_thread_is_ours() {
+    let report = climb(local_network(&[]), LIMIT, async |net: Network| {
+        net.step(Stage::Access);
+        net.block(|| panic!("as a library may")).await.map(|()| Proof::default())
+    })
+    .await;
+    assert_eq!(found(&report), (Stage::Access, FailureClass::Internal));
+}

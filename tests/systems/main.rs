@@ -3,15 +3,23 @@
 
 #[path = "../harness"]
 mod harness {
+    #[expect(dead_code, reason = "what it says is for the reader of a failure, too")]
+    pub mod kafka;
     pub mod moto;
     pub mod peer;
     pub mod postgresql;
+    #[expect(dead_code, reason = "every test crate uses a part of it")]
+    pub mod proxy;
     pub mod s3s;
     #[expect(dead_code, reason = "every test crate uses a part of it")]
     pub mod script;
+    mod waiting;
     pub mod web;
+
+    pub use waiting::{DEADLINE, eventually};
 }
 
 mod case;
+mod kafka;
 mod postgresql;
 mod s3;

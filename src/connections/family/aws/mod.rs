@@ -10,7 +10,6 @@ use serde::{Deserialize, Serialize};
 use crate::{
     connections::{Refusal, fields::HttpUrl},
     failure::{Code, Failure, FailureClass, Setting},
-    net::Endpoint,
     secret::{Credentials, Key, Method, SecretValue},
 };
 
@@ -204,15 +203,6 @@ impl Keys {
     }
 }
 
-/// The URL that requests to an endpoint of the spec go to: a host without a dot is looked for in the Connection's namespace.
-pub fn complete(endpoint: &HttpUrl, namespace: &str) -> String {
-    let parts = endpoint.parts();
-    let Endpoint { host, .. } = Endpoint::of(parts.host, 0, namespace);
-    let host = if host.contains(':') { format!("[{host}]") } else { host };
-    let port = parts.port.map(|port| format!(":{port}")).unwrap_or_default();
-    format!("{}://{host}{port}{}", parts.scheme, parts.path.trim_end_matches('/'))
-}
-
 /// The region that the error document of S3 names, a peer's word.
 pub fn region_of(document: &[u8]) -> Option<String> {
     xml::text(document, &["Error", "Region"])
@@ -278,14 +268,5 @@ mod tests {
     fn a_region_that_a_peer_made_up_is_not_named() {
         assert_eq!(Region::named("eu-west-1").map(|code| code.to_string()).as_deref(), Some("eu-west-1"));
         assert_eq!(Region::named("hunter2"), None);
-    }
-
-    #[test]
-    fn an_endpoint_of_the_spec_is_completed_like_any_host() {
-        let complete = |url: &str| complete(&HttpUrl(url.to_owned()), "shop");
-        assert_eq!(complete("http://minio:9000"), "http://minio.shop.svc:9000");
-        assert_eq!(complete("https://s3.example.com/"), "https://s3.example.com");
-        assert_eq!(complete("https://[fd00::1]:9000/base/"), "https://[fd00::1]:9000/base");
-        assert_eq!(complete("https://10.0.0.1"), "https://10.0.0.1");
     }
 }

@@ -1,6 +1,6 @@
 //! The Security Token Service: the keys of a role, for those of the Secret.
 
-use super::{AssumeRole, Keys, Region, call::Service, codes::Refused, complete, xml};
+use super::{AssumeRole, Keys, Region, call::Service, codes::Refused, xml};
 use crate::{
     failure::{Failure, FailureClass},
     net::{Network, http::Answer, tls::Tls},
@@ -24,7 +24,7 @@ impl Exchange {
     /// endpoint and not used here; the trusted CAs are.
     pub fn of(role: &AssumeRole, region: &Region, namespace: &str, tls: &Tls) -> Self {
         let url = match &role.endpoint {
-            Some(endpoint) => complete(endpoint, namespace),
+            Some(endpoint) => endpoint.complete(namespace),
             None => format!("https://sts.{}.{}", region.0, region.suffix()),
         };
         let tls = Tls { server_name: None, ..tls.clone() };

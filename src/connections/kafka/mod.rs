@@ -1,0 +1,418 @@
+//! Kafka: the settings (they are the schema), how one logs in, and how a probe is made from both.
+//!
+//! Nothing here does I/O or knows a clock: `probe.rs` holds the one check, `docs.md` what a user must know.
+
+mod probe;
+
+use std::{collections::BTreeMap, time::Duration};
+
+use probe::{Grant, Look, Principal};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    About, Definition, Given, Lockout, Permission, Prepared, Refusal,
+    fields::{HttpUrl, words},
+    text,
+};
+use crate::{
+    failure::{Failure, FailureClass, Setting},
+    net::{
+        Endpoint,
+        tls::{Mode, Tls},
+    },
+    secret::{Credentials, Digest, Key, Method, SecretValue},
+};
+
+/// What is the same for every Kafka connection.
+pub const ABOUT: About = About {
+    keys: &[
+        Key { name: USERNAME, aliases: &["user"] },
+        Key::plain(PASSWORD),
+        Key::plain(CLIENT_SECRET),
+        Key::plain(TOKEN),
+    ],
+    interval: Duration::from_mins(1),
+    lockout: Lockout::Possible,
+    permissions: &[Permission::List, Permission::Read, Permission::Write],
+    minimal: MINIMAL,
+    full: FULL,
+    docs: include_str!("docs.md"),
+    tested_against: "Apache Kafka 4.2, real server; the endpoint for tokens is a stand-in that verifies",
+};
+
+/// What the API server checks about the whole spec beyond the fields' own bounds: a rule and the sentence it refuses with.
+pub const RULES: &[(&str, &str)] = &[
+    (
+        "!has(self.kafka) || has(self.kafka.topic) || !has(self.permissions) || self.permissions.size() == 0",
+        TOPIC_NEEDED,
+    ),
+    ("!has(self.kafka) || has(self.kafka.saslMechanism) == has(self.credentials)", LOGIN_NEEDED),
+    (
+        "!has(self.kafka) || !has(self.kafka.oauth) \
+         || (has(self.kafka.saslMechanism) && self.kafka.saslMechanism == 'OAUTHBEARER')",
+        OAUTH_ALONE,
+    ),
+    (
+        "!has(self.kafka) || !has(self.kafka.oauth) || !self.kafka.oauth.tokenEndpoint.startsWith('http://') \
+         || (has(self.tls) && has(self.tls.mode) && self.tls.mode == 'Disable')",
+        TOKEN_SCHEME,
+    ),
+];
+
+/// What a Kafka connection is about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Settings {
+    /// Brokers to begin with, each as `HOST:PORT`, an IPv6 address in brackets. They are tried in this order until one answers. A
+    /// host without a dot means `HOST.<namespace of the Connection>.svc`.
+    #[schemars(length(min = 1, max = 32))]
+    pub brokers: Vec<Broker>,
+    /// Topic that must exist. The permissions are about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 249), regex(pattern = "^[A-Za-z0-9._-]{1,249}$"))]
+    pub topic: Option<String>,
+    /// Consumer group that the permission Read is about as well. It need not exist.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 255))]
+    pub consumer_group: Option<String>,
+    /// User to log in as. It wins over the Secret's `username`, which is then not needed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 255))]
+    pub username: Option<String>,
+    /// How one logs in: `PLAIN`, `SCRAM-SHA-256`, `SCRAM-SHA-512` or `OAUTHBEARER`. Absent: not at all, or by the client
+    /// certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sasl_mechanism: Option<Mechanism>,
+    /// Where a token for `OAUTHBEARER` is asked for with client credentials. Absent: the Secret holds the token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oauth: Option<Oauth>,
+    /// Settings of the client: `client.id`, `client.rack`, `client.dns.lookup`, `broker.address.family` and
+    /// `socket.keepalive.enable`. The last three are taken and change nothing: the operator resolves and dials by itself, all
+    /// addresses of a name, and hangs up when it has looked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("maxProperties" = 5, "additionalProperties" = {"type": "string", "minLength": 1, "maxLength": 256},
+        "x-kubernetes-validations" = [{"rule": PROPERTIES_RULE, "message": PROPERTIES}]))]
+    pub properties: Option<BTreeMap<String, String>>,
+}
+
+/// A broker, as `HOST:PORT`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+#[schemars(extend("maxLength" = 261, "minLength" = 3, "x-kubernetes-validations" =
+    [{"rule": "self.matches('^([^/?#@:\\\\s]+|[[][0-9A-Fa-f:.]+[]]):[0-9]{1,5}$')", "message": BROKER}]))]
+pub struct Broker(pub String);
+
+impl Broker {
+    /// Host and port; `None` where it is no broker.
+    fn parts(&self) -> Option<(&str, u16)> {
+        let (host, port) = self.0.rsplit_once(':')?;
+        let port = port.parse().ok().filter(|port| *port > 0)?;
+        let bracketed = host.starts_with('[') && host.ends_with(']');
+        let strange = |c: char| "/?#@".contains(c) || c.is_whitespace() || c.is_control();
+        (!host.is_empty() && !host.contains(strange) && host.contains(':') == bracketed).then_some((host, port))
+    }
+}
+
+/// A mechanism of SASL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = words)]
+#[expect(missing_docs, reason = "their names are those of the mechanisms")]
+pub enum Mechanism {
+    #[serde(rename = "PLAIN")]
+    Plain,
+    #[serde(rename = "SCRAM-SHA-256")]
+    ScramSha256,
+    #[serde(rename = "SCRAM-SHA-512")]
+    ScramSha512,
+    #[serde(rename = "OAUTHBEARER")]
+    OauthBearer,
+}
+
+impl Mechanism {
+    /// Its name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Plain => "PLAIN",
+            Self::ScramSha256 => "SCRAM-SHA-256",
+            Self::ScramSha512 => "SCRAM-SHA-512",
+            Self::OauthBearer => "OAUTHBEARER",
+        }
+    }
+}
+
+/// Where a token is asked for, with client credentials.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Oauth {
+    /// URL of the endpoint that gives tokens.
+    pub token_endpoint: HttpUrl,
+    /// Client to ask as; the Secret holds its `clientSecret`.
+    #[serde(rename = "clientID")]
+    #[schemars(length(min = 1, max = 256))]
+    pub client_id: String,
+    /// Scope to ask for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
+    pub scope: Option<String>,
+    /// Audience to ask for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
+    pub audience: Option<String>,
+    /// What is told to the brokers beside the token: `logicalCluster` and `identityPoolId`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("maxProperties" = 2, "additionalProperties" = {"type": "string", "minLength": 1, "maxLength": 256},
+        "x-kubernetes-validations" = [{"rule": "self.all(key, key in ['logicalCluster', 'identityPoolId'])", "message": EXTENSIONS}]))]
+    pub extensions: Option<BTreeMap<String, String>>,
+}
+
+impl Definition for Settings {
+    fn connection_string(&self) -> String {
+        let shown = self.brokers.iter().take(3).map(|broker| match broker.parts() {
+            Some((host, port)) => text::authority(host, port),
+            None => text::encode(&broker.0),
+        });
+        let shown: Vec<String> = shown.collect();
+        let more = self.brokers.len() - shown.len();
+        let more = if more > 0 { format!(",…+{more}") } else { String::new() };
+        let topic = self.topic.as_deref().map(|topic| format!("/{}", text::encode(topic))).unwrap_or_default();
+        text::cut(&format!("kafka://{}{more}{topic}", shown.join(",")))
+    }
+
+    fn methods(&self, _tls: &Tls) -> Vec<Method> {
+        let method = |name, required| vec![Method { name, required, optional: Vec::new() }];
+        match (self.sasl_mechanism, &self.oauth) {
+            (None, _) => Vec::new(),
+            (Some(Mechanism::OauthBearer), Some(_)) => method(CLIENT_SECRET, vec![CLIENT_SECRET]),
+            (Some(Mechanism::OauthBearer), None) => method(TOKEN, vec![TOKEN]),
+            (Some(Mechanism::Plain | Mechanism::ScramSha256 | Mechanism::ScramSha512), _) => {
+                let username = self.username.is_none().then_some(USERNAME).into_iter();
+                method(PASSWORD, username.chain([PASSWORD]).collect())
+            }
+        }
+    }
+
+    fn prepare(&self, given: Given) -> Result<Prepared, Refusal> {
+        let Given { namespace, mut credentials, secret, tls, permissions } = given;
+        self.check(&tls, &permissions)?;
+        let endpoints =
+            self.brokers.iter().map(|broker| broker.parts().map(|(host, port)| Endpoint::of(host, port, &namespace)));
+        let brokers: Vec<Endpoint> =
+            endpoints.collect::<Option<_>>().ok_or_else(|| Refusal::Invalid(BROKER.to_owned()))?;
+        let login = self.login(&mut credentials, &secret, &namespace)?;
+        let who: &[u8] = match &login {
+            Principal::None => &[],
+            Principal::Password { user, .. } => user.expose(),
+            // Whose it is stands in the token.
+            Principal::Token { token, .. } => token.expose(),
+            Principal::Grant { grant, .. } => grant.client.as_bytes(),
+        };
+        let places: Vec<String> = brokers.iter().map(Endpoint::to_string).collect();
+        let account = Digest::of(places.iter().map(String::as_bytes).chain([who]));
+        let probe = Look {
+            brokers,
+            tls,
+            login,
+            properties: self.properties.clone().unwrap_or_default(),
+            topic: self.topic.clone(),
+            group: self.consumer_group.clone(),
+            permissions,
+        };
+        Ok(Prepared { probe: Box::new(probe), account })
+    }
+}
+
+impl Settings {
+    fn login(&self, credentials: &mut Credentials, secret: &Setting, namespace: &str) -> Result<Principal, Failure> {
+        let mut needed = |name| {
+            let missing = || Failure::new(FailureClass::SecretKeyMissing).about(secret.clone()).word(name);
+            credentials.take_text(name, secret)?.ok_or_else(missing)
+        };
+        let extensions = || self.oauth.as_ref().and_then(|oauth| oauth.extensions.clone()).unwrap_or_default();
+        Ok(match (self.sasl_mechanism, &self.oauth) {
+            (None, _) => Principal::None,
+            (Some(Mechanism::OauthBearer), Some(oauth)) => Principal::Grant {
+                grant: Grant {
+                    url: oauth.token_endpoint.complete(namespace),
+                    client: oauth.client_id.clone(),
+                    secret: needed(CLIENT_SECRET)?,
+                    scope: oauth.scope.clone(),
+                    audience: oauth.audience.clone(),
+                },
+                extensions: extensions(),
+            },
+            (Some(Mechanism::OauthBearer), None) => {
+                let token = needed(TOKEN)?;
+                if !token.expose().iter().all(u8::is_ascii_graphic) {
+                    return Err(Failure::new(FailureClass::CredentialsMalformed)
+                        .about(secret.clone())
+                        .word(TOKEN)
+                        .advice("it must be printable ASCII, without a space or a line break"));
+                }
+                Principal::Token { token, extensions: extensions() }
+            }
+            (Some(mechanism @ (Mechanism::Plain | Mechanism::ScramSha256 | Mechanism::ScramSha512)), _) => {
+                let user = match &self.username {
+                    Some(username) => SecretValue::new(username.clone().into_bytes()),
+                    None => needed(USERNAME)?,
+                };
+                Principal::Password { mechanism, user, password: needed(PASSWORD)? }
+            }
+        })
+    }
+
+    /// What the schema refuses too, for objects that were stored under an older one; and what it cannot express.
+    fn check(&self, tls: &Tls, permissions: &[Permission]) -> Result<(), Refusal> {
+        let Self { brokers, topic, consumer_group, username, sasl_mechanism, oauth, properties } = self;
+        let invalid = |sentence: &str| Err(Refusal::Invalid(sentence.to_owned()));
+        if brokers.is_empty() || brokers.iter().any(|broker| broker.parts().is_none()) {
+            return invalid(BROKER);
+        }
+        if topic.is_none() && !permissions.is_empty() {
+            return invalid(TOPIC_NEEDED);
+        }
+        if oauth.is_some() && *sasl_mechanism != Some(Mechanism::OauthBearer) {
+            return invalid(OAUTH_ALONE);
+        }
+        let endpoint = oauth.as_ref().map(|oauth| &oauth.token_endpoint);
+        if endpoint.is_some_and(|endpoint| !endpoint.is_valid()) {
+            return Err(Refusal::Invalid(format!("`kafka.oauth.tokenEndpoint` {}", HttpUrl::RULE)));
+        }
+        if endpoint.is_some_and(HttpUrl::is_plain) && tls.mode != Mode::Disable {
+            return invalid(TOKEN_SCHEME);
+        }
+        let named =
+            [("topic", topic.as_ref()), ("consumerGroup", consumer_group.as_ref()), ("username", username.as_ref())];
+        for (name, value) in named {
+            if value.is_some_and(|value| value.is_empty() || value.contains(char::is_control)) {
+                return Err(Refusal::Invalid(format!(
+                    "`kafka.{name}` must not be empty and not contain a control character"
+                )));
+            }
+        }
+        let extensions = oauth.iter().flat_map(|oauth| oauth.extensions.iter().flatten());
+        for (name, value) in extensions {
+            let known = ["logicalCluster", "identityPoolId"].contains(&name.as_str());
+            // RFC 7628, section 3.1: printable characters, spaces and line ends; the last are left out.
+            if !known || value.is_empty() || !value.bytes().all(|byte| (32..127).contains(&byte)) {
+                return invalid(EXTENSIONS);
+            }
+        }
+        for (name, value) in properties.iter().flatten() {
+            let valid = match name.as_str() {
+                "client.id" | "client.rack" => !value.is_empty() && !value.contains(char::is_control),
+                "client.dns.lookup" => {
+                    ["use_all_dns_ips", "resolve_canonical_bootstrap_servers_only"].contains(&value.as_str())
+                }
+                "broker.address.family" => ["any", "v4", "v6"].contains(&value.as_str()),
+                "socket.keepalive.enable" => ["true", "false"].contains(&value.as_str()),
+                _ => return invalid(PROPERTIES),
+            };
+            if !valid {
+                return Err(Refusal::Invalid(format!("`kafka.properties` holds a value that `{name}` cannot have")));
+            }
+        }
+        Ok(())
+    }
+}
+
+const USERNAME: &str = "username";
+const PASSWORD: &str = "password";
+const CLIENT_SECRET: &str = "clientSecret";
+const TOKEN: &str = "token";
+const BROKER: &str = "must be a broker as HOST:PORT, an IPv6 address in brackets";
+const TOPIC_NEEDED: &str = "`permissions` need `kafka.topic`, which they are about";
+const LOGIN_NEEDED: &str = "`credentials` must be set exactly where `kafka.saslMechanism` is";
+const OAUTH_ALONE: &str = "`kafka.oauth` needs `kafka.saslMechanism` OAUTHBEARER";
+const TOKEN_SCHEME: &str = "`kafka.oauth.tokenEndpoint` with `http://` needs `tls.mode` Disable";
+const EXTENSIONS: &str =
+    "`kafka.oauth.extensions` takes only logicalCluster and identityPoolId, in printable characters";
+const PROPERTIES_RULE: &str = "self.all(key, key in ['client.id', 'client.rack', 'client.dns.lookup', \
+    'broker.address.family', 'socket.keepalive.enable'])";
+const PROPERTIES: &str = "`kafka.properties` takes only client.id, client.rack, client.dns.lookup, broker.address.family and \
+    socket.keepalive.enable";
+
+const MINIMAL: &str = "\
+apiVersion: v1
+kind: Secret
+metadata:
+  name: orders-events
+stringData:
+  username: reader
+  password: reader-secret
+---
+apiVersion: connectivity.dev/v1alpha1
+kind: Connection
+metadata:
+  name: orders-events
+spec:
+  type: Kafka
+  kafka:
+    brokers:
+      - events-bootstrap:9093
+    topic: orders
+    saslMechanism: SCRAM-SHA-512
+  credentials:
+    secretRef:
+      name: orders-events
+";
+
+const FULL: &str = "\
+apiVersion: v1
+kind: Secret
+metadata:
+  name: orders-events
+stringData:
+  clientSecret: reader-secret
+---
+apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: company-ca
+data:
+  ca.crt: |
+    -----BEGIN CERTIFICATE-----
+    …
+    -----END CERTIFICATE-----
+---
+apiVersion: connectivity.dev/v1alpha1
+kind: Connection
+metadata:
+  name: orders-events
+spec:
+  type: Kafka
+  description: Orders as they come in
+  kafka:
+    brokers:
+      - events-0.example.com:9093
+      - events-1.example.com:9093
+    topic: orders
+    consumerGroup: analytics
+    username: reader
+    saslMechanism: OAUTHBEARER
+    oauth:
+      tokenEndpoint: https://login.example.com/oauth2/token
+      clientID: orders-reader
+      scope: events
+      audience: https://events.example.com
+      extensions:
+        logicalCluster: lkc-12345
+    properties:
+      client.id: orders-reader
+      client.rack: a
+  credentials:
+    secretRef:
+      name: orders-events
+  tls:
+    mode: VerifyFull
+    ca:
+      configMapRef:
+        name: company-ca
+        key: ca.crt
+  permissions: [List, Read]
+  probe:
+    interval: 60s
+    timeout: 10s
+    failureThreshold: 3
+    successThreshold: 1
+";

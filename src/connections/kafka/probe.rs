@@ -1,0 +1,341 @@
+//! The one look at a Kafka cluster: one broker after the other until one answers, one login, a question about the topic and the
+//! group, goodbye.
+//!
+//! librdkafka speaks the protocol, on a thread of its own (`native`). Its sockets end in this process (`bridge`), where the brokers
+//! are dialled and secured and the login is watched (`wire`); so what went wrong is known without a word of librdkafka.
+
+mod bridge;
+mod native;
+mod token;
+mod wire;
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use rdkafka::ClientConfig;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use self::{
+    bridge::{Bridge, Others},
+    native::{Described, Native, Operation, Token},
+    wire::Login,
+};
+use super::Mechanism;
+use crate::{
+    connections::{Permission, Probe},
+    failure::{Code, Failure, FailureClass, Proof, Setting},
+    net::{
+        Endpoint, Network,
+        tls::{Mode, Tls},
+    },
+    secret::SecretValue,
+};
+
+pub(super) use self::token::Grant;
+
+/// Longest answer of a broker that the client takes, in bytes; below the probe's own budget, so that the client says so first.
+const ANSWER_LIMIT: &str = "1000000";
+
+/// All that one look needs.
+pub(super) struct Look {
+    pub brokers: Vec<Endpoint>,
+    pub tls: Tls,
+    pub login: Principal,
+    pub properties: BTreeMap<String, String>,
+    pub topic: Option<String>,
+    pub group: Option<String>,
+    pub permissions: Vec<Permission>,
+}
+
+/// Who logs in, and how.
+pub(super) enum Principal {
+    /// Nobody, or whoever the client certificate is for.
+    None,
+    /// A user with a password; the mechanism is PLAIN or one of SCRAM.
+    Password { mechanism: Mechanism, user: SecretValue, password: SecretValue },
+    /// A token that somebody else has made.
+    Token { token: SecretValue, extensions: BTreeMap<String, String> },
+    /// A token that is asked for.
+    Grant { grant: Grant, extensions: BTreeMap<String, String> },
+}
+
+#[async_trait]
+impl Probe for Look {
+    async fn run(&self, net: &Network) -> Result<Proof, Failure> {
+        let token = match &self.login {
+            Principal::None | Principal::Password { .. } => None,
+            Principal::Token { token, .. } => Some(SecretValue::new(token.expose().to_vec())),
+            // The name in `tls.serverName` is the brokers'.
+            Principal::Grant { grant, .. } => {
+                Some(grant.token(net, &Tls { server_name: None, ..self.tls.clone() }).await?)
+            }
+        };
+        let anonymous =
+            matches!(self.login, Principal::None) && (self.tls.identity.is_none() || self.tls.mode == Mode::Disable);
+        let token = token.map(Arc::new);
+        let mut first: Option<Failure> = None;
+        for (n, broker) in self.brokers.iter().enumerate() {
+            let left = u32::try_from(self.brokers.len() - n).unwrap_or(u32::MAX);
+            // With a single broker the probe's own deadline is the one.
+            let share = if self.brokers.len() == 1 { None } else { Some(net.remaining().mul_f32(0.9) / left) };
+            match self.ask(net, broker, share, token.clone()).await {
+                Ok(findings) => {
+                    self.judge(&findings)?;
+                    return Ok(Proof { unproven: &[], anonymous });
+                }
+                Err(End::Answered(failure)) => return Err(failure.about_at_least(&broker.shown())),
+                Err(End::NotReached(failure)) => {
+                    first.get_or_insert(failure.about_at_least(&broker.shown()));
+                }
+            }
+        }
+        let failure = first.unwrap_or_else(|| Failure::new(FailureClass::Internal));
+        Err(if self.brokers.len() == 1 { failure } else { failure.word("and no other broker answers") })
+    }
+}
+
+/// How the look at one broker ended without findings.
+enum End {
+    /// It was not reached; the next one may be.
+    NotReached(Failure),
+    /// It answered. What it says counts: nobody is asked twice about a login.
+    Answered(Failure),
+}
+
+/// What was found out about the topic and the group; nothing about what was not asked.
+#[derive(Debug, Default)]
+struct Findings {
+    topic: Option<Described>,
+    group: Option<Described>,
+}
+
+impl Look {
+    /// Looks at one broker, and at those that it names.
+    async fn ask(
+        &self,
+        net: &Network,
+        broker: &Endpoint,
+        share: Option<Duration>,
+        token: Option<Arc<SecretValue>>,
+    ) -> Result<Findings, End> {
+        // librdkafka asks the controller about a topic and the coordinator about a group, and hangs up on the configured broker
+        // when it knows them.
+        let others = if self.topic.is_some() { Others::Dialled } else { Others::Left };
+        let bridge = Bridge::new(net, &self.tls, self.way(), others);
+        let conversation = Conversation {
+            config: self.config(broker),
+            token,
+            extensions: self.extensions(),
+            topic: self.topic.clone(),
+            group: self.group.clone().filter(|_| self.permissions.contains(&Permission::Read)),
+            bridge: bridge.clone(),
+            end: Instant::now() + net.remaining(),
+            given_up: CancellationToken::new(),
+        };
+        // Whatever ends this function ends the connections and tells the thread.
+        let _ended = GivenUp { bridge: bridge.clone(), given_up: conversation.given_up.clone() };
+        let mut state = bridge.state();
+        let failed = async {
+            let failure = state.wait_for(|state| state.failure.is_some()).await.map(|state| state.failure.clone());
+            // The bridge outlives this function.
+            failure.ok().flatten().unwrap_or_else(|| Failure::new(FailureClass::Internal))
+        };
+        let talked = net.block(move || conversation.hold());
+        let work = async {
+            tokio::select! {
+                biased;
+                failure = failed => Err(failure),
+                talked = talked => talked?.map_err(|Unanswered| {
+                    // The bridge knows nothing, so what came was well-formed as far as it looks, and no answer to the question.
+                    Failure::new(FailureClass::ProtocolMismatch)
+                }),
+            }
+        };
+        let ended = match share {
+            None => work.await,
+            Some(share) => timeout(share, work).await.unwrap_or_else(|_| Err(Failure::new(FailureClass::TimedOut))),
+        };
+        let answered = bridge.state().borrow().answered;
+        ended.map_err(|failure| if answered { End::Answered(failure) } else { End::NotReached(failure) })
+    }
+
+    fn way(&self) -> Login {
+        match &self.login {
+            Principal::None => Login::None,
+            Principal::Password { mechanism: Mechanism::Plain, .. } => Login::Plain,
+            Principal::Password { .. } => Login::Scram,
+            Principal::Token { .. } | Principal::Grant { .. } => Login::Bearer,
+        }
+    }
+
+    fn extensions(&self) -> BTreeMap<String, String> {
+        match &self.login {
+            Principal::None | Principal::Password { .. } => BTreeMap::new(),
+            Principal::Token { extensions, .. } | Principal::Grant { extensions, .. } => extensions.clone(),
+        }
+    }
+
+    /// librdkafka's settings. TLS is done by the bridge, so there is none here.
+    fn config(&self, broker: &Endpoint) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("client.id", "connection-operator");
+        for (name, value) in &self.properties {
+            config.set(name, value);
+        }
+        for (name, value) in [
+            ("bootstrap.servers", broker.to_string().as_str()),
+            ("security.protocol", "plaintext"),
+            ("allow.auto.create.topics", "false"),
+            ("enable.auto.commit", "false"),
+            ("enable.metrics.push", "false"),
+            ("topic.metadata.refresh.interval.ms", "-1"),
+            // A connection that has ended is not made again within a look.
+            ("reconnect.backoff.ms", "60000"),
+            ("reconnect.backoff.max.ms", "60000"),
+            // The probe's own deadline comes first.
+            ("socket.timeout.ms", "60000"),
+            ("socket.connection.setup.timeout.ms", "60000"),
+            ("receive.message.max.bytes", ANSWER_LIMIT),
+            ("fetch.max.bytes", "65536"),
+            ("message.max.bytes", "65536"),
+            // The socket is no TCP socket.
+            ("socket.nagle.disable", "false"),
+            ("socket.keepalive.enable", "false"),
+            ("log_level", "0"),
+        ] {
+            config.set(name, value);
+        }
+        match &self.login {
+            Principal::None => {}
+            Principal::Password { mechanism, user, password } => {
+                config.set("security.protocol", "sasl_plaintext").set("sasl.mechanism", mechanism.as_str());
+                config.set("sasl.username", user.text().unwrap_or_default());
+                config.set("sasl.password", password.text().unwrap_or_default());
+            }
+            Principal::Token { .. } | Principal::Grant { .. } => {
+                config.set("security.protocol", "sasl_plaintext").set("sasl.mechanism", "OAUTHBEARER");
+            }
+        }
+        config
+    }
+
+    /// Whether that is enough.
+    fn judge(&self, findings: &Findings) -> Result<(), Failure> {
+        let Some(topic) = &self.topic else { return Ok(()) };
+        let about = || Setting::from_spec(format!("topic {topic}"));
+        let allowed = match &findings.topic {
+            None => return Err(Failure::new(FailureClass::Internal)),
+            Some(Described::Refused(code)) => return Err(refused(*code).about(about())),
+            Some(Described::Allowed(operations)) => operations,
+        };
+        let lacks = |permission: &&Permission| !allowed.contains(&operation(**permission));
+        let missing: Vec<&Permission> = self.permissions.iter().filter(lacks).collect();
+        if !missing.is_empty() {
+            let failure = Failure::new(FailureClass::PermissionDenied).about(about());
+            return Err(missing.iter().fold(failure, |failure, permission| failure.word(permission.as_str())));
+        }
+        let Some(group) = self.group.as_ref().filter(|_| self.permissions.contains(&Permission::Read)) else {
+            return Ok(());
+        };
+        let denied = || {
+            Failure::new(FailureClass::PermissionDenied)
+                .about(Setting::from_spec(format!("consumer group {group}")))
+                .word(Permission::Read.as_str())
+        };
+        match &findings.group {
+            None => Err(Failure::new(FailureClass::Internal)),
+            Some(Described::Allowed(operations)) if operations.contains(&Operation::Read) => Ok(()),
+            Some(Described::Allowed(_)) => Err(denied()),
+            Some(Described::Refused(30)) => Err(denied().code(Code::Number(30))),
+            Some(Described::Refused(code)) => {
+                Err(refused(*code).about(Setting::from_spec(format!("consumer group {group}"))))
+            }
+        }
+    }
+}
+
+/// What a permission is called by Kafka.
+const fn operation(permission: Permission) -> Operation {
+    match permission {
+        Permission::List => Operation::Describe,
+        Permission::Read => Operation::Read,
+        Permission::Write => Operation::Write,
+    }
+}
+
+/// What an error code about a topic or a group means (Kafka's "Error codes").
+fn refused(code: i32) -> Failure {
+    let class = match code {
+        3 | 17 | 69 => FailureClass::TargetNotFound,
+        29 | 30 => FailureClass::TargetNotFoundOrNotPermitted,
+        31 => FailureClass::PermissionDenied,
+        // No leader, replica, coordinator or controller at the moment; being loaded.
+        5 | 9 | 14 | 15 | 16 | 41 => FailureClass::TargetUnavailable,
+        89 => FailureClass::Throttled,
+        _ => FailureClass::ServerUnavailable,
+    };
+    let failure = Failure::new(class).code(Code::Number(code.into()));
+    match code {
+        3 => {
+            failure.advice("create it or correct the name; brokers also say this of a topic that may not be described")
+        }
+        17 => failure.advice("correct the name: no topic can have it"),
+        _ => failure,
+    }
+}
+
+/// A question had no answer. The bridge knows more, or the look was given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Unanswered;
+
+/// Ends what was begun, whatever ends the look.
+struct GivenUp {
+    bridge: Bridge,
+    given_up: CancellationToken,
+}
+
+impl Drop for GivenUp {
+    fn drop(&mut self) {
+        self.given_up.cancel();
+        self.bridge.close();
+    }
+}
+
+/// What the thread does: it holds one conversation and ends.
+struct Conversation {
+    config: ClientConfig,
+    token: Option<Arc<SecretValue>>,
+    extensions: BTreeMap<String, String>,
+    topic: Option<String>,
+    group: Option<String>,
+    bridge: Bridge,
+    end: Instant,
+    given_up: CancellationToken,
+}
+
+impl Conversation {
+    fn hold(&self) -> Result<Findings, Unanswered> {
+        let native = Native::new(&self.config, self.bridge.clone())?;
+        if let Some(token) = &self.token {
+            let extensions: Vec<(&str, &str)> = self.extensions.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+            native.set_token(&Token { text: token.text().unwrap_or_default(), extensions: &extensions })?;
+        }
+        self.bridge.wait(&self.given_up)?;
+        let Some(topic) = &self.topic else { return Ok(Findings::default()) };
+        let topic = native.describe_topic(topic, self.left(), &self.given_up)?;
+        let group = match (&topic, &self.group) {
+            (Described::Allowed(_), Some(group)) => Some(native.describe_group(group, self.left(), &self.given_up)?),
+            _ => None,
+        };
+        Ok(Findings { topic: Some(topic), group })
+    }
+
+    fn left(&self) -> Duration {
+        self.end.saturating_duration_since(Instant::now())
+    }
+}

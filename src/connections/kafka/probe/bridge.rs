@@ -1,0 +1,275 @@
+//! Between the client's sockets and the brokers: each connection that the client opens ends here, and is carried on through the
+//! network of the probe. So every address is resolved and judged, every byte counted and every certificate verified by the same
+//! code as for all types, and the first thing that goes wrong is known by its type, whatever the client makes of it.
+
+use std::{
+    io,
+    os::unix::net::UnixStream,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
+    runtime::Handle,
+    sync::watch,
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Unanswered,
+    wire::{Event, Login, Progress, Refused, Wire},
+};
+use crate::{
+    failure::{Code, Failure, FailureClass, Stage},
+    net::{
+        Endpoint, Network,
+        tls::{Mode, Tls},
+    },
+};
+
+/// How much is carried at once, in bytes.
+const CHUNK: usize = 8 * 1024;
+
+/// Whether brokers are dialled that the configured one names, under the names that it gives them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Others {
+    /// They are: only they can answer.
+    Dialled,
+    /// They are not, although the client would like to.
+    Left,
+}
+
+impl Others {
+    /// How many connections one look may open: that to the configured broker and, where others are dialled, those to the
+    /// controller, to the coordinator of a group, and one that librdkafka makes when it has none for a second.
+    const fn connections(self) -> usize {
+        match self {
+            Self::Dialled => 4,
+            Self::Left => 1,
+        }
+    }
+}
+
+/// How far a look is.
+#[derive(Clone, Debug, Default)]
+pub(super) struct State {
+    /// A broker has answered.
+    pub answered: bool,
+    /// A broker has accepted the login.
+    pub accepted: bool,
+    /// The first thing that went wrong.
+    pub failure: Option<Failure>,
+}
+
+/// The bridge of one look. Clones are the same bridge.
+#[derive(Clone, Debug)]
+pub(super) struct Bridge(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    net: Network,
+    tls: Tls,
+    login: Login,
+    others: Others,
+    runtime: Handle,
+    state: watch::Sender<State>,
+    carried: Mutex<Carried>,
+}
+
+#[derive(Debug)]
+enum Carried {
+    Open(JoinSet<()>),
+    Closed,
+}
+
+impl Bridge {
+    /// A bridge for one look.
+    pub(super) fn new(net: &Network, tls: &Tls, login: Login, others: Others) -> Self {
+        Self(Arc::new(Inner {
+            net: net.clone(),
+            tls: tls.clone(),
+            login,
+            others,
+            runtime: Handle::current(),
+            state: watch::Sender::default(),
+            carried: Mutex::new(Carried::Open(JoinSet::new())),
+        }))
+    }
+
+    /// A connection to the broker that the client calls `name`. It may be called from any thread.
+    ///
+    /// # Errors
+    /// Where the look has ended, or has opened too many.
+    pub(super) fn connect(&self, name: &str) -> io::Result<UnixStream> {
+        let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
+        let endpoint = endpoint(name).ok_or_else(refused)?;
+        let mut carried = self.0.carried.lock().unwrap_or_else(PoisonError::into_inner);
+        let Carried::Open(connections) = &mut *carried else { return Err(refused()) };
+        if connections.len() >= self.0.others.connections() || self.0.state.borrow().failure.is_some() {
+            return Err(refused());
+        }
+        let (near, far) = UnixStream::pair()?;
+        near.set_nonblocking(true)?;
+        far.set_nonblocking(true)?;
+        let bridge = self.clone();
+        connections.spawn_on(async move { bridge.carry(&endpoint, near).await }, &self.0.runtime);
+        Ok(far)
+    }
+
+    /// How far the look is, now and whenever it changes.
+    pub(super) fn state(&self) -> watch::Receiver<State> {
+        self.0.state.subscribe()
+    }
+
+    /// Waits, on a thread that may block, until a broker has accepted the login.
+    pub(super) fn wait(&self, given_up: &CancellationToken) -> Result<(), Unanswered> {
+        let mut state = self.state();
+        self.0.runtime.block_on(async {
+            tokio::select! {
+                biased;
+                () = given_up.cancelled() => Err(Unanswered),
+                accepted = state.wait_for(|state| state.accepted) => accepted.map(drop).map_err(|_| Unanswered),
+            }
+        })
+    }
+
+    /// Ends every connection, and lets no other be opened.
+    pub(super) fn close(&self) {
+        *self.0.carried.lock().unwrap_or_else(PoisonError::into_inner) = Carried::Closed;
+    }
+
+    async fn carry(&self, endpoint: &Endpoint, near: UnixStream) {
+        let carried = async {
+            let near = tokio::net::UnixStream::from_std(near).map_err(|_| Failure::new(FailureClass::Internal))?;
+            let stream = self.0.net.dial(endpoint).await?;
+            match self.0.tls.mode {
+                Mode::Disable => self.pump(near, stream).await,
+                Mode::Require | Mode::VerifyCa | Mode::VerifyFull => {
+                    let stream = self.0.net.secure(stream, &self.0.tls, endpoint).await;
+                    self.pump(near, stream.map_err(without_tls)?).await
+                }
+            }
+        };
+        if let Err(failure) = carried.await {
+            let failure = failure.about_at_least(&endpoint.shown());
+            self.0.state.send_modify(|state| {
+                state.failure.get_or_insert(failure);
+            });
+        }
+    }
+
+    /// Carries bytes both ways until the client is done. What a peer sends is looked at before the client has it. Messages before
+    /// the end of a login are small, so that neither side waits for the other to read.
+    async fn pump<S>(&self, near: tokio::net::UnixStream, far: S) -> Result<(), Failure>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let mut wire = Wire::new(self.0.login);
+        let (mut near_read, mut near_write) = near.into_split();
+        let (mut far_read, mut far_write) = tokio::io::split(far);
+        let (mut out, mut back) = ([0; CHUNK], [0; CHUNK]);
+        loop {
+            tokio::select! {
+                read = near_read.read(&mut out) => match read {
+                    // The client has what it wants.
+                    Ok(0) | Err(_) => return Ok(()),
+                    Ok(count) => {
+                        wire.sent(&out[..count]).map_err(|refused| self.explain(refused))?;
+                        let written = async {
+                            far_write.write_all(&out[..count]).await?;
+                            far_write.flush().await
+                        };
+                        written.await.map_err(|error| self.closed(&error, &wire))?;
+                    }
+                },
+                read = far_read.read(&mut back) => match read {
+                    Ok(0) => return Err(self.closed(&io::ErrorKind::UnexpectedEof.into(), &wire)),
+                    Err(error) => return Err(self.closed(&error, &wire)),
+                    Ok(count) => {
+                        for event in wire.received(&back[..count]).map_err(|refused| self.explain(refused))? {
+                            self.happened(event);
+                        }
+                        if near_write.write_all(&back[..count]).await.is_err() {
+                            return Ok(());
+                        }
+                    }
+                },
+            }
+        }
+    }
+
+    fn happened(&self, event: Event) {
+        match event {
+            Event::Answered => {
+                self.0.net.step(Stage::Authenticate);
+                self.0.state.send_modify(|state| state.answered = true);
+            }
+            Event::Accepted => {
+                self.0.net.step(Stage::Access);
+                self.0.state.send_modify(|state| state.accepted = true);
+            }
+        }
+    }
+
+    /// What an end of the connection means.
+    fn closed(&self, error: &io::Error, wire: &Wire) -> Failure {
+        let failure = self.0.net.classify(error).unwrap_or_else(|| Failure::new(FailureClass::ConnectionClosed));
+        match (failure.class(), wire.progress(), self.0.login) {
+            // A listener that wants a login hangs up on who asks without one.
+            (FailureClass::ConnectionClosed, Progress::Answering, Login::None) => failure
+                .advice("set spec.kafka.saslMechanism if this listener asks for a login, and look at the broker's log"),
+            // A listener that speaks TLS hangs up on who does not.
+            (FailureClass::ConnectionClosed, Progress::Silent, _) if self.0.tls.mode == Mode::Disable => failure
+                .advice(
+                    "set spec.tls.mode to VerifyFull if this listener speaks TLS, and check that a broker runs there",
+                ),
+            _ => failure,
+        }
+    }
+
+    /// What an answer of the broker means.
+    fn explain(&self, refused: Refused) -> Failure {
+        let method = || Failure::new(FailureClass::AuthenticationMethodNotSupported);
+        match refused {
+            Refused::NotTheProtocol => Failure::new(FailureClass::ProtocolMismatch),
+            Refused::Tls => Failure::new(FailureClass::ProtocolMismatch)
+                .word("it speaks TLS")
+                .advice("set spec.tls.mode to VerifyFull, or name a listener without TLS"),
+            Refused::Mechanism => method()
+                .code(Code::Number(33))
+                .word("it does not offer the mechanism in spec.kafka.saslMechanism")
+                .advice("name a mechanism that is enabled for this listener, or enable it at the brokers"),
+            Refused::NoLogin => method()
+                .code(Code::Number(34))
+                .word("it takes no login")
+                .advice("name a listener with SASL, or take spec.kafka.saslMechanism away"),
+            Refused::Rejected => Failure::new(FailureClass::WrongCredentials).code(Code::Number(58)),
+            Refused::Failed(code) => Failure::new(FailureClass::ServerUnavailable).code(Code::Number(code.into())),
+            Refused::TooManyRounds => {
+                Failure::new(FailureClass::ProtocolMismatch).word("more than 1,000,000 rounds of SCRAM are asked for")
+            }
+            Refused::TooOld => {
+                Failure::new(FailureClass::ProtocolMismatch).word("brokers before Kafka 1.0 are not supported")
+            }
+        }
+    }
+}
+
+/// Where the broker is that the client calls `name`: `HOST:PORT`, as the settings have it or as the brokers advertise it. A name
+/// that is advertised is meant for everybody, so no namespace is added to it.
+fn endpoint(name: &str) -> Option<Endpoint> {
+    let (host, port) = name.rsplit_once(':')?;
+    let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+    Some(Endpoint { host: bare.to_owned(), port: port.parse().ok()? })
+}
+
+/// A listener without TLS hangs up on who begins with it.
+fn without_tls(failure: Failure) -> Failure {
+    match failure.class() {
+        FailureClass::ConnectionClosed => {
+            failure.advice("name a listener that speaks TLS if this one does not, and look at the broker's log")
+        }
+        _ => failure,
+    }
+}
