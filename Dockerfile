@@ -11,7 +11,8 @@ FROM rust:1.95.0-bookworm AS build
 WORKDIR /build
 COPY Cargo.toml Cargo.lock ./
 COPY src src
-RUN cargo build --release --locked --bin connection-operator
+# OpenSSL is linked in, so that the image needs no library of it; its build wants perl and make, which this image has.
+RUN cargo build --release --locked --features vendored-openssl --bin connection-operator
 
 # Of the same Debian release, for its glibc. The roots are those of the build stage: the slim image has none.
 FROM debian:12.12-slim

@@ -55,13 +55,14 @@ macro_rules! connection_types {
             }
         }
 
-        /// The settings: exactly the member that `type` names is set.
+        /// The settings: exactly the member that `type` names is set. Each is behind a pointer, so that a Connection of one type has
+        /// no room for all others.
         #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
         #[schemars(transform = member_rules)]
         pub struct Members { $(
             #[doc = $doc]
             #[serde(rename = $member, default, skip_serializing_if = "Option::is_none")]
-            pub $module: Option<$module::Settings>,
+            pub $module: Option<Box<$module::Settings>>,
         )+ }
 
         impl Members {
@@ -72,7 +73,7 @@ macro_rules! connection_types {
             pub fn settings(&self, kind: ConnectionType) -> Result<&dyn Definition, String> {
                 let set: &[(ConnectionType, Option<&dyn Definition>)] = &[$((
                     ConnectionType::$variant,
-                    self.$module.as_ref().map(|settings| settings as &dyn Definition),
+                    self.$module.as_deref().map(|settings| settings as &dyn Definition),
                 ),)+];
                 for (other, settings) in set {
                     if settings.is_some() != (*other == kind) {

@@ -112,7 +112,9 @@ fn a_peer_that_refuses_or_hangs_up_is_called_so() {
 fn a_peer_that_speaks_something_else_is_no_system_of_this_type() {
     run(async {
         for subject in subjects() {
-            let reasons = if subject.spec["tls"]["mode"] == "Disable" {
+            // A URL says for itself whether it is about TLS.
+            let secured = subject.spec[subject.kind.member()].to_string().contains("\"https://");
+            let reasons = if subject.spec["tls"]["mode"] == "Disable" && !secured {
                 &[Reason::ProtocolMismatch][..]
             } else {
                 // Nonsense in the place of a handshake, or of the answer to the question for one.

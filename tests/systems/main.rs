@@ -1,6 +1,8 @@
 //! Each type's probe against the real system, as an identity with exactly the rights that its docs.md prints, and against
 //! peers that no real system can be made to play. The probe runs in this process, through the same door as in the operator.
 
+#![expect(clippy::disallowed_methods, reason = "the doors are the operator's; a test comes from outside")]
+
 #[path = "../harness"]
 mod harness {
     #[expect(dead_code, reason = "what it says is for the reader of a failure, too")]

@@ -5,6 +5,7 @@
 //! are dialled and secured and the login is watched (`wire`); so what went wrong is known without a word of librdkafka.
 
 mod bridge;
+mod message;
 mod native;
 mod token;
 mod wire;
@@ -126,7 +127,7 @@ impl Look {
         // librdkafka asks the controller about a topic and the coordinator about a group, and hangs up on the configured broker
         // when it knows them.
         let others = if self.topic.is_some() { Others::Dialled } else { Others::Left };
-        let bridge = Bridge::new(net, &self.tls, self.way(), others);
+        let bridge = Bridge::new(net, &self.tls, self.way(), broker, others);
         let conversation = Conversation {
             config: self.config(broker),
             token,
@@ -327,15 +328,18 @@ impl Conversation {
         }
         self.bridge.wait(&self.given_up)?;
         let Some(topic) = &self.topic else { return Ok(Findings::default()) };
-        let topic = native.describe_topic(topic, self.left(), &self.given_up)?;
+        let topic = native.describe_topic(topic, self.patience(), &self.given_up)?;
         let group = match (&topic, &self.group) {
-            (Described::Allowed(_), Some(group)) => Some(native.describe_group(group, self.left(), &self.given_up)?),
+            (Described::Allowed(_), Some(group)) => {
+                Some(native.describe_group(group, self.patience(), &self.given_up)?)
+            }
             _ => None,
         };
         Ok(Findings { topic: Some(topic), group })
     }
 
-    fn left(&self) -> Duration {
-        self.end.saturating_duration_since(Instant::now())
+    /// How long an answer is waited for: longer than the look lasts, so that its deadline is known as the cause.
+    fn patience(&self) -> Duration {
+        self.end.saturating_duration_since(Instant::now()) + Duration::from_secs(5)
     }
 }

@@ -18,6 +18,8 @@ use crate::{
 use Permission::{List, Read, Write};
 
 mod real;
+mod stand_in;
+mod token;
 
 type Case = case::Case<Settings>;
 

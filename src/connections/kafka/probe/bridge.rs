@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Unanswered,
+    message::Cluster,
     wire::{Event, Login, Progress, Refused, Wire},
 };
 use crate::{
@@ -72,6 +73,7 @@ struct Inner {
     tls: Tls,
     login: Login,
     others: Others,
+    cluster: Arc<Mutex<Cluster>>,
     runtime: Handle,
     state: watch::Sender<State>,
     carried: Mutex<Carried>,
@@ -85,12 +87,13 @@ enum Carried {
 
 impl Bridge {
     /// A bridge for one look.
-    pub(super) fn new(net: &Network, tls: &Tls, login: Login, others: Others) -> Self {
+    pub(super) fn new(net: &Network, tls: &Tls, login: Login, configured: &Endpoint, others: Others) -> Self {
         Self(Arc::new(Inner {
             net: net.clone(),
             tls: tls.clone(),
             login,
             others,
+            cluster: Arc::new(Mutex::new(Cluster::new(configured.to_string()))),
             runtime: Handle::current(),
             state: watch::Sender::default(),
             carried: Mutex::new(Carried::Open(JoinSet::new())),
@@ -159,23 +162,23 @@ impl Bridge {
         }
     }
 
-    /// Carries bytes both ways until the client is done. What a peer sends is looked at before the client has it. Messages before
-    /// the end of a login are small, so that neither side waits for the other to read.
+    /// Carries messages both ways until the client is done. What a peer sends is read, and what the client has is written anew. What
+    /// the client sends is small, so that neither side waits for the other to read.
     async fn pump<S>(&self, near: tokio::net::UnixStream, far: S) -> Result<(), Failure>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let mut wire = Wire::new(self.0.login);
+        let mut wire = Wire::new(self.0.login, Arc::clone(&self.0.cluster));
         let (mut near_read, mut near_write) = near.into_split();
         let (mut far_read, mut far_write) = tokio::io::split(far);
-        let (mut out, mut back) = ([0; CHUNK], [0; CHUNK]);
+        let (mut out, mut back) = (vec![0; CHUNK], vec![0; CHUNK]);
         loop {
             tokio::select! {
                 read = near_read.read(&mut out) => match read {
                     // The client has what it wants.
                     Ok(0) | Err(_) => return Ok(()),
                     Ok(count) => {
-                        wire.sent(&out[..count]).map_err(|refused| self.explain(refused))?;
+                        wire.sent(&out[..count]).map_err(explain)?;
                         let written = async {
                             far_write.write_all(&out[..count]).await?;
                             far_write.flush().await
@@ -187,10 +190,11 @@ impl Bridge {
                     Ok(0) => return Err(self.closed(&io::ErrorKind::UnexpectedEof.into(), &wire)),
                     Err(error) => return Err(self.closed(&error, &wire)),
                     Ok(count) => {
-                        for event in wire.received(&back[..count]).map_err(|refused| self.explain(refused))? {
+                        let (passed, events) = wire.received(&back[..count]).map_err(explain)?;
+                        for event in events {
                             self.happened(event);
                         }
-                        if near_write.write_all(&back[..count]).await.is_err() {
+                        if near_write.write_all(&passed).await.is_err() {
                             return Ok(());
                         }
                     }
@@ -227,33 +231,6 @@ impl Bridge {
             _ => failure,
         }
     }
-
-    /// What an answer of the broker means.
-    fn explain(&self, refused: Refused) -> Failure {
-        let method = || Failure::new(FailureClass::AuthenticationMethodNotSupported);
-        match refused {
-            Refused::NotTheProtocol => Failure::new(FailureClass::ProtocolMismatch),
-            Refused::Tls => Failure::new(FailureClass::ProtocolMismatch)
-                .word("it speaks TLS")
-                .advice("set spec.tls.mode to VerifyFull, or name a listener without TLS"),
-            Refused::Mechanism => method()
-                .code(Code::Number(33))
-                .word("it does not offer the mechanism in spec.kafka.saslMechanism")
-                .advice("name a mechanism that is enabled for this listener, or enable it at the brokers"),
-            Refused::NoLogin => method()
-                .code(Code::Number(34))
-                .word("it takes no login")
-                .advice("name a listener with SASL, or take spec.kafka.saslMechanism away"),
-            Refused::Rejected => Failure::new(FailureClass::WrongCredentials).code(Code::Number(58)),
-            Refused::Failed(code) => Failure::new(FailureClass::ServerUnavailable).code(Code::Number(code.into())),
-            Refused::TooManyRounds => {
-                Failure::new(FailureClass::ProtocolMismatch).word("more than 1,000,000 rounds of SCRAM are asked for")
-            }
-            Refused::TooOld => {
-                Failure::new(FailureClass::ProtocolMismatch).word("brokers before Kafka 1.0 are not supported")
-            }
-        }
-    }
 }
 
 /// Where the broker is that the client calls `name`: `HOST:PORT`, as the settings have it or as the brokers advertise it. A name
@@ -271,5 +248,33 @@ fn without_tls(failure: Failure) -> Failure {
             failure.advice("name a listener that speaks TLS if this one does not, and look at the broker's log")
         }
         _ => failure,
+    }
+}
+
+/// What an answer of the broker means.
+fn explain(refused: Refused) -> Failure {
+    let method = || Failure::new(FailureClass::AuthenticationMethodNotSupported);
+    match refused {
+        Refused::NotTheProtocol => Failure::new(FailureClass::ProtocolMismatch),
+        Refused::Tls => Failure::new(FailureClass::ProtocolMismatch)
+            .word("it speaks TLS")
+            .advice("set spec.tls.mode to VerifyFull, or name a listener without TLS"),
+        Refused::Mechanism => method()
+            .code(Code::Number(33))
+            .word("it does not offer the mechanism in spec.kafka.saslMechanism")
+            .advice("name a mechanism that is enabled for this listener, or enable it at the brokers"),
+        Refused::NoLogin => method()
+            .code(Code::Number(34))
+            .word("it takes no login")
+            .advice("name a listener with SASL, or take spec.kafka.saslMechanism away"),
+        Refused::Rejected => Failure::new(FailureClass::WrongCredentials).code(Code::Number(58)),
+        Refused::Failed(code) => Failure::new(FailureClass::ServerUnavailable).code(Code::Number(code.into())),
+        Refused::TooManyRounds => {
+            Failure::new(FailureClass::ProtocolMismatch).word("more than 1,000,000 rounds of SCRAM are asked for")
+        }
+        Refused::Unforeseen => Failure::new(FailureClass::Internal),
+        Refused::TooOld => {
+            Failure::new(FailureClass::ProtocolMismatch).word("brokers before Kafka 2.3 are not supported")
+        }
     }
 }

@@ -286,28 +286,36 @@ unsafe extern "C" fn on_resolve(
         return libc::EAI_FAIL;
     }
     if node.is_null() {
-        // SAFETY: `found` holds what was made below, is given back once, and its address was made in the same way. Nothing here can
-        // panic.
-        unsafe {
-            let made = Box::from_raw(*found);
-            drop(Box::from_raw(made.ai_addr.cast::<libc::sockaddr_in>()));
-        }
+        // SAFETY: `found` holds what was made below, and is given back once; it is the first field of its structure.
+        drop(unsafe { Box::from_raw((*found).cast::<Found>()) });
         return 0;
     }
-    let Ok(length) = libc::socklen_t::try_from(size_of::<libc::sockaddr_in>()) else { return libc::EAI_FAIL };
     // SAFETY: zeros are a value of both structures.
-    let (mut address, mut information) =
-        unsafe { (std::mem::zeroed::<libc::sockaddr_in>(), std::mem::zeroed::<libc::addrinfo>()) };
-    address.sin_family = libc::AF_INET as libc::sa_family_t;
-    address.sin_port = 1_u16.to_be();
-    address.sin_addr.s_addr = u32::from_ne_bytes([192, 0, 2, 1]);
-    information.ai_family = libc::AF_INET;
-    information.ai_socktype = libc::SOCK_STREAM;
-    information.ai_addrlen = length;
-    information.ai_addr = Box::into_raw(Box::new(address)).cast();
-    // SAFETY: `found` is a place for one pointer.
-    unsafe { *found = Box::into_raw(Box::new(information)) };
+    let mut made: Box<Found> = Box::new(unsafe { std::mem::zeroed() });
+    let family = libc::sa_family_t::try_from(libc::AF_INET);
+    let length = libc::socklen_t::try_from(size_of::<libc::sockaddr_in>());
+    let (Ok(family), Ok(length)) = (family, length) else { return libc::EAI_FAIL };
+    made.address.sin_family = family;
+    made.address.sin_port = 1_u16.to_be();
+    made.address.sin_addr.s_addr = u32::from_ne_bytes([192, 0, 2, 1]);
+    made.information.ai_family = libc::AF_INET;
+    made.information.ai_socktype = libc::SOCK_STREAM;
+    made.information.ai_addrlen = length;
+    let made = Box::into_raw(made);
+    // SAFETY: `made` is live and ours; the address stands behind what points to it, and is given back with it. `found` is a place
+    // for one pointer.
+    unsafe {
+        (*made).information.ai_addr = (&raw mut (*made).address).cast();
+        *found = made.cast();
+    }
     0
+}
+
+/// What a name stands for, and the address that it points to.
+#[repr(C)]
+struct Found {
+    information: libc::addrinfo,
+    address: libc::sockaddr_in,
 }
 
 /// The options and the queue of one question; they are given back when it is dropped.

@@ -1,23 +1,28 @@
-//! What passes between the client and a broker until the login is accepted, read along the way: who answers, how the login goes,
-//! and how it ends. Pure. It sees the heads of messages and the few answers about the login, and changes nothing.
+//! What passes between the client and a broker, read along the way: who answers, how the login goes, and how it ends. Pure. What the
+//! client sends goes on as it is; what the broker answers is written anew, by [`message`](super::message).
 //!
-//! Message formats are those of the Kafka protocol guide: a length, then the api key, version and correlation id of a request, or
-//! the correlation id of a response.
+//! A message is a length, then the api key, version and correlation id of a request, or the correlation id of a response.
 
-use std::collections::VecDeque;
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use super::message::{
+    self, API_VERSIONS, Cluster, DESCRIBE_GROUPS, FIND_COORDINATOR, METADATA, Reader, SASL_AUTHENTICATE, SASL_HANDSHAKE,
+};
 
 /// Longest message before the login is accepted, in bytes. The longest honest one is the list of api versions, some 600 bytes.
 const LONGEST: usize = 64 * 1024;
+
+/// Longest message after it, in bytes: what is told about one topic grows with its partitions, some 40 bytes each.
+const LONGEST_ANSWER: usize = 1_000_000;
 
 /// Most rounds of SCRAM that are computed: a hundred times Kafka's default of 4096 and a quarter of a second.
 const ROUNDS: u32 = 1_000_000;
 
 /// Most requests that wait for their answer; before the login there is one.
 const OPEN: usize = 16;
-
-const SASL_HANDSHAKE: i16 = 17;
-const API_VERSIONS: i16 = 18;
-const SASL_AUTHENTICATE: i16 = 36;
 
 /// How one logs in, as far as messages show it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +42,7 @@ pub(super) enum Login {
 pub(super) enum Event {
     /// The peer has answered a request, as a broker does.
     Answered,
-    /// The login is accepted, or none is needed; what follows is not looked at.
+    /// The login is accepted, or none is needed.
     Accepted,
 }
 
@@ -58,8 +63,10 @@ pub(super) enum Refused {
     Failed(i16),
     /// The broker asks for more rounds of SCRAM than are computed.
     TooManyRounds,
-    /// The broker is too old to be told how the login ends.
+    /// The broker is too old to tell what may be done with a topic.
     TooOld,
+    /// The client asks something that it was not told it may.
+    Unforeseen,
 }
 
 /// How far the conversation is.
@@ -77,6 +84,7 @@ pub(super) enum Progress {
 #[derive(Debug)]
 pub(super) struct Wire {
     login: Login,
+    cluster: Arc<Mutex<Cluster>>,
     progress: Progress,
     /// Answers to the login so far.
     answers: usize,
@@ -93,9 +101,10 @@ struct Request {
 }
 
 impl Wire {
-    pub(super) fn new(login: Login) -> Self {
+    pub(super) fn new(login: Login, cluster: Arc<Mutex<Cluster>>) -> Self {
         Self {
             login,
+            cluster,
             progress: Progress::Silent,
             answers: 0,
             open: VecDeque::new(),
@@ -108,81 +117,85 @@ impl Wire {
         self.progress
     }
 
-    /// Takes bytes that the client sends.
+    /// Takes bytes that the client sends. They go on as they are.
     pub(super) fn sent(&mut self, bytes: &[u8]) -> Result<(), Refused> {
-        if self.progress == Progress::Accepted {
-            return Ok(());
-        }
-        for frame in self.sent.take(bytes)? {
+        for frame in self.sent.take(bytes, LONGEST)? {
             let mut reader = Reader(&frame);
-            let (Some(api), Some(version), Some(correlation)) = (reader.i16(), reader.i16(), reader.i32()) else {
-                return Err(Refused::NotTheProtocol);
-            };
-            // Without the login in messages of its own nobody tells how it ended.
-            if api == SASL_HANDSHAKE && version == 0 {
-                return Err(Refused::TooOld);
-            }
+            let (api, version, correlation) = (reader.i16()?, reader.i16()?, reader.i32()?);
             if self.open.len() == OPEN {
-                return Err(Refused::NotTheProtocol);
+                return Err(Refused::Unforeseen);
             }
             self.open.push_back(Request { api, version, correlation });
         }
         Ok(())
     }
 
-    /// Takes bytes that the peer sends, before the client has them.
-    pub(super) fn received(&mut self, bytes: &[u8]) -> Result<Vec<Event>, Refused> {
-        let mut events = Vec::new();
-        if self.progress == Progress::Accepted {
-            return Ok(events);
-        }
-        for frame in self.received.take(bytes)? {
+    /// Takes bytes that the peer sends, and returns what the client may have of them, and what has become certain.
+    pub(super) fn received(&mut self, bytes: &[u8]) -> Result<(Vec<u8>, Vec<Event>), Refused> {
+        let (mut passed, mut events) = (Vec::new(), Vec::new());
+        let longest = if self.progress == Progress::Accepted { LONGEST_ANSWER } else { LONGEST };
+        for frame in self.received.take(bytes, longest)? {
             let mut reader = Reader(&frame);
             let asked = self.open.pop_front().ok_or(Refused::NotTheProtocol)?;
-            if reader.i32() != Some(asked.correlation) {
+            if reader.i32()? != asked.correlation {
                 return Err(Refused::NotTheProtocol);
             }
             if self.progress == Progress::Silent {
                 self.progress = Progress::Answering;
                 events.push(Event::Answered);
             }
-            if self.accepts(asked, &mut reader)? {
+            let (body, accepts) = self.answer(asked, &mut reader)?;
+            if accepts && self.progress != Progress::Accepted {
                 self.progress = Progress::Accepted;
                 events.push(Event::Accepted);
-                break;
             }
+            let length = u32::try_from(body.len() + 4).map_err(|_| Refused::NotTheProtocol)?;
+            passed.extend(length.to_be_bytes());
+            passed.extend(asked.correlation.to_be_bytes());
+            passed.extend(body);
         }
-        Ok(events)
+        Ok((passed, events))
     }
 
-    /// Whether an answer accepts the login.
-    fn accepts(&mut self, asked: Request, answer: &mut Reader<'_>) -> Result<bool, Refused> {
+    /// An answer as the client may have it, and whether it accepts the login.
+    fn answer(&mut self, asked: Request, answer: &mut Reader<'_>) -> Result<(Vec<u8>, bool), Refused> {
         match asked.api {
-            SASL_HANDSHAKE => match answer.i16().ok_or(Refused::NotTheProtocol)? {
-                0 => Ok(false),
+            API_VERSIONS => Ok((message::versions(asked.version, answer)?, false)),
+            SASL_HANDSHAKE => match answer.i16()? {
+                0 => Ok((message::handshake(), false)),
                 33 => Err(Refused::Mechanism),
                 34 => Err(Refused::NoLogin),
                 code => Err(Refused::Failed(code)),
             },
             SASL_AUTHENTICATE => {
                 self.answers += 1;
-                match answer.i16().ok_or(Refused::NotTheProtocol)? {
+                match answer.i16()? {
                     0 => {}
                     33 => return Err(Refused::Mechanism),
                     34 => return Err(Refused::NoLogin),
                     58 => return Err(Refused::Rejected),
                     code => return Err(Refused::Failed(code)),
                 }
-                // The version with short lengths (2) is not used by the client.
-                if asked.version > 1 {
+                answer.nullable()?;
+                let said = answer.bytes()?;
+                // SCRAM speaks in printable characters (RFC 5802), the others say nothing.
+                if !said.iter().all(|byte| (32..127).contains(byte)) {
                     return Err(Refused::NotTheProtocol);
                 }
-                answer.string().ok_or(Refused::NotTheProtocol)?;
-                let said = answer.bytes().ok_or(Refused::NotTheProtocol)?;
-                self.judge(said)
+                let accepts = self.judge(said)?;
+                Ok((message::authenticated(asked.version, said), accepts))
             }
-            // Any other request is sent once the client takes itself for logged in.
-            api => Ok(api != API_VERSIONS && self.login == Login::None),
+            METADATA | FIND_COORDINATOR | DESCRIBE_GROUPS => {
+                let mut cluster = self.cluster.lock().unwrap_or_else(PoisonError::into_inner);
+                let body = match asked.api {
+                    METADATA => message::metadata(answer, &mut cluster)?,
+                    FIND_COORDINATOR => message::coordinator(answer, &mut cluster)?,
+                    _ => message::groups(asked.version, answer)?,
+                };
+                // These are sent once the client takes itself for logged in.
+                Ok((body, self.login == Login::None))
+            }
+            _ => Err(Refused::Unforeseen),
         }
     }
 
@@ -220,67 +233,43 @@ struct Frames {
 impl Frames {
     /// The messages that are complete with `bytes`, without their lengths. What a peer of another protocol says is known by its
     /// first four bytes.
-    fn take(&mut self, bytes: &[u8]) -> Result<Vec<Vec<u8>>, Refused> {
+    fn take(&mut self, bytes: &[u8], longest: usize) -> Result<Vec<Vec<u8>>, Refused> {
         let mut found = Vec::new();
-        for byte in bytes {
-            self.part.push(*byte);
-            let [a, b, c, d, rest @ ..] = &self.part[..] else {
-                // A length is below 64 KiB, so its first byte is nothing; an alert of TLS begins with 21, a handshake with 22.
-                match self.part[0] {
-                    0 => {}
-                    21 | 22 => return Err(Refused::Tls),
-                    _ => return Err(Refused::NotTheProtocol),
-                }
-                continue;
-            };
-            let length = u32::from_be_bytes([*a, *b, *c, *d]) as usize;
-            if !(4..=LONGEST).contains(&length) {
-                return Err(Refused::NotTheProtocol);
-            }
-            if rest.len() == length {
-                found.push(rest.to_vec());
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let missing = self.missing(longest)?;
+            let (now, later) = rest.split_at(missing.min(rest.len()));
+            self.part.extend(now);
+            rest = later;
+            if self.part.len() > 4 && self.missing(longest)? == 0 {
+                found.push(self.part.split_off(4));
                 self.part.clear();
             }
         }
+        // What came last may tell already.
+        self.missing(longest)?;
         Ok(found)
     }
-}
 
-/// Reads the fields of a message, one after the other.
-struct Reader<'a>(&'a [u8]);
-
-impl<'a> Reader<'a> {
-    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(count)?;
-        self.0 = rest;
-        Some(taken)
-    }
-
-    fn i16(&mut self) -> Option<i16> {
-        self.take(2).and_then(|bytes| bytes.try_into().ok()).map(i16::from_be_bytes)
-    }
-
-    fn i32(&mut self) -> Option<i32> {
-        self.take(4).and_then(|bytes| bytes.try_into().ok()).map(i32::from_be_bytes)
-    }
-
-    /// A string that may be null, which is a length of -1.
-    fn string(&mut self) -> Option<&'a [u8]> {
-        let length = self.i16()?;
-        self.take(usize::try_from(length).unwrap_or(0))
-    }
-
-    fn bytes(&mut self) -> Option<&'a [u8]> {
-        let length = self.i32()?;
-        self.take(usize::try_from(length).unwrap_or(0))
+    /// How many bytes are missing to the next thing that can be judged: the length, then the whole message.
+    fn missing(&self, longest: usize) -> Result<usize, Refused> {
+        match &self.part[..] {
+            [] => Ok(4),
+            // A length is below 16 MiB, so its first byte is nothing; an alert of TLS begins with 21, a handshake with 22.
+            [21 | 22, ..] => Err(Refused::Tls),
+            [first, ..] if *first > 0 => Err(Refused::NotTheProtocol),
+            [a, b, c, d, body @ ..] => {
+                let length = u32::from_be_bytes([*a, *b, *c, *d]) as usize;
+                if (4..=longest).contains(&length) { Ok(length - body.len()) } else { Err(Refused::NotTheProtocol) }
+            }
+            part => Ok(4 - part.len()),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const METADATA: i16 = 3;
 
     fn frame(body: &[u8]) -> Vec<u8> {
         [&u32::try_from(body.len()).unwrap().to_be_bytes()[..], body].concat()
@@ -303,33 +292,52 @@ mod tests {
         [&code.to_be_bytes()[..], b"\xff\xff", &length, said.as_bytes()].concat()
     }
 
+    fn wire(login: Login) -> Wire {
+        Wire::new(login, Arc::new(Mutex::new(Cluster::new("a.example:9092".to_owned()))))
+    }
+
+    /// The list of versions that is just enough, in its oldest form.
+    fn versions() -> Vec<u8> {
+        let rows = [[3, 0, 8], [17, 0, 1], [36, 0, 1]].concat();
+        [&[0, 0, 0, 0, 0, 3][..], &rows.iter().flat_map(|number: &i16| number.to_be_bytes()).collect::<Vec<_>>()]
+            .concat()
+    }
+
+    /// One broker and no topic.
+    fn metadata() -> Vec<u8> {
+        let node = b"\0\0\0\x01\0\x09a.example\0\0\x23\x84\xff\xff";
+        [&b"\0\0\0\0\0\0\0\x01"[..], node, b"\xff\xff\0\0\0\x01\0\0\0\0\x80\0\0\0"].concat()
+    }
+
     /// A conversation: each request with its answer.
     fn conversation(login: Login, steps: &[(i16, i16, Vec<u8>)]) -> Result<Vec<Event>, Refused> {
-        let mut wire = Wire::new(login);
+        let mut talk = wire(login);
         let mut events = Vec::new();
         for (correlation, (api, version, answer)) in (7..).zip(steps) {
-            wire.sent(&request(*api, *version, correlation))?;
+            talk.sent(&request(*api, *version, correlation))?;
             // Byte by byte: what is known early must not be known wrongly.
             for byte in response(correlation, answer) {
-                events.extend(wire.received(&[byte])?);
+                events.extend(talk.received(&[byte])?.1);
             }
         }
         Ok(events)
     }
 
-    const VERSIONS: (i16, i16, Vec<u8>) = (API_VERSIONS, 3, Vec::new());
+    fn listed() -> (i16, i16, Vec<u8>) {
+        (API_VERSIONS, 0, versions())
+    }
 
     #[test]
     fn a_login_is_accepted_by_its_last_answer() {
         use Event::{Accepted, Answered};
         let first = "r=abc,s=c2FsdA==,i=4096";
         for (login, steps) in [
-            (Login::None, vec![VERSIONS, (METADATA, 9, b"x".to_vec())]),
-            (Login::Plain, vec![VERSIONS, (17, 1, handshake(0)), (36, 1, authenticate(0, ""))]),
-            (Login::Bearer, vec![VERSIONS, (17, 1, handshake(0)), (36, 1, authenticate(0, ""))]),
+            (Login::None, vec![listed(), (METADATA, 8, metadata())]),
+            (Login::Plain, vec![listed(), (17, 1, handshake(0)), (36, 1, authenticate(0, ""))]),
+            (Login::Bearer, vec![listed(), (17, 1, handshake(0)), (36, 1, authenticate(0, ""))]),
             (
                 Login::Scram,
-                vec![VERSIONS, (17, 1, handshake(0)), (36, 0, authenticate(0, first)), (36, 0, authenticate(0, "v=x"))],
+                vec![listed(), (17, 1, handshake(0)), (36, 0, authenticate(0, first)), (36, 0, authenticate(0, "v=x"))],
             ),
         ] {
             assert_eq!(conversation(login, &steps), Ok(vec![Answered, Accepted]), "{login:?}");
@@ -355,10 +363,10 @@ mod tests {
             (Login::Scram, (36, 1, first("")), Refused::NotTheProtocol),
             (Login::Scram, (36, 1, authenticate(0, "nothing")), Refused::NotTheProtocol),
             (Login::Plain, (36, 1, b"\0".to_vec()), Refused::NotTheProtocol),
-            (Login::Plain, (36, 2, authenticate(0, "")), Refused::NotTheProtocol),
-            (Login::Plain, (17, 0, handshake(0)), Refused::TooOld),
+            (Login::Scram, (36, 1, authenticate(0, "r=\u{7f}")), Refused::NotTheProtocol),
+            (Login::Plain, (1, 4, b"anything".to_vec()), Refused::Unforeseen),
         ] {
-            assert_eq!(conversation(login, &[VERSIONS, step.clone()]), Err(refused), "{login:?} {step:?}");
+            assert_eq!(conversation(login, &[listed(), step.clone()]), Err(refused), "{login:?} {step:?}");
         }
     }
 
@@ -372,34 +380,37 @@ mod tests {
             (b"\0\0\0\x03", Refused::NotTheProtocol),
             (b"\0\x01\0\x01", Refused::NotTheProtocol),
         ] {
-            let mut wire = Wire::new(Login::Plain);
-            wire.sent(&request(API_VERSIONS, 3, 1)).unwrap();
-            assert_eq!(wire.received(noise), Err(refused), "{noise:?}");
+            let mut talk = wire(Login::Plain);
+            talk.sent(&request(API_VERSIONS, 3, 1)).unwrap();
+            assert_eq!(talk.received(noise), Err(refused), "{noise:?}");
         }
     }
 
     #[test]
     fn an_answer_that_nobody_asked_for_is_none() {
-        let mut wire = Wire::new(Login::None);
-        wire.sent(&request(API_VERSIONS, 3, 1)).unwrap();
-        assert_eq!(wire.received(&response(2, b"")), Err(Refused::NotTheProtocol));
-        let mut wire = Wire::new(Login::None);
-        assert_eq!(wire.received(&response(1, b"")), Err(Refused::NotTheProtocol));
+        let mut talk = wire(Login::None);
+        talk.sent(&request(API_VERSIONS, 3, 1)).unwrap();
+        assert_eq!(talk.received(&response(2, b"")), Err(Refused::NotTheProtocol));
+        let mut talk = wire(Login::None);
+        assert_eq!(talk.received(&response(1, b"")), Err(Refused::NotTheProtocol));
         // What we sent, sent back.
-        let mut wire = Wire::new(Login::None);
+        let mut talk = wire(Login::None);
         let sent = request(API_VERSIONS, 3, 1);
-        wire.sent(&sent).unwrap();
-        assert_eq!(wire.received(&sent), Err(Refused::NotTheProtocol));
+        talk.sent(&sent).unwrap();
+        assert_eq!(talk.received(&sent), Err(Refused::NotTheProtocol));
     }
 
     #[test]
-    fn after_the_login_nothing_is_looked_at() {
-        let mut wire = Wire::new(Login::None);
-        wire.sent(&[request(API_VERSIONS, 3, 1), request(METADATA, 9, 2)].concat()).unwrap();
-        let both = [response(1, b""), response(2, b"x")].concat();
-        assert_eq!(wire.received(&both), Ok(vec![Event::Answered, Event::Accepted]));
-        assert_eq!(wire.received(b"\xff\xff\xff\xff anything"), Ok(vec![]));
-        assert_eq!(wire.sent(b"\xff\xff\xff\xff anything"), Ok(()));
-        assert_eq!(wire.progress(), Progress::Accepted);
+    fn the_client_has_what_was_written_here_and_nothing_that_came() {
+        let mut talk = wire(Login::None);
+        talk.sent(&[request(API_VERSIONS, 0, 1), request(METADATA, 8, 2)].concat()).unwrap();
+        let both = [response(1, &versions()), response(2, &metadata())].concat();
+        let (passed, events) = talk.received(&both).unwrap();
+        assert_eq!(events, [Event::Answered, Event::Accepted]);
+        // All that the broker listed is used; versions are narrowed, and the rest is the same.
+        assert_eq!((passed.len(), talk.progress()), (both.len(), Progress::Accepted));
+        assert_ne!(passed, both);
+        talk.sent(&request(METADATA, 8, 3)).unwrap();
+        assert_eq!(talk.received(&response(3, b"\0\0\0\0\xff\xff\xff\xff")), Err(Refused::NotTheProtocol));
     }
 }
