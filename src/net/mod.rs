@@ -342,17 +342,23 @@ where
 {
     let deadline = *network.0.deadline.get_or_init(|| Instant::now() + limit);
     let inside = network.clone();
-    let task = AbortOnDropHandle::new(tokio::spawn(async move { work(inside).await }));
-    let end = match timeout_at(deadline, task).await {
+    let mut task = AbortOnDropHandle::new(tokio::spawn(async move { work(inside).await }));
+    let end = match timeout_at(deadline, &mut task).await {
         Ok(Ok(end)) => end,
         Ok(Err(_panicked)) => Err(Failure::new(FailureClass::Internal)),
         Err(_elapsed) => Err(Failure::new(FailureClass::TimedOut)),
     };
+    let is_over = task.is_finished();
     let end = end.map_err(|failure| match network.endpoint() {
         Some(endpoint) => failure.about_at_least(&endpoint.shown()),
         None => failure,
     });
     let report = network.0.ladder.finish(end);
+    if !is_over {
+        // Until it has been dropped it may begin another thread.
+        task.abort();
+        let _ = task.await;
+    }
     network.0.threads.close();
     network.0.threads.wait().await;
     report
