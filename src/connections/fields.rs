@@ -60,14 +60,14 @@ impl HttpUrl {
         UrlParts { scheme, host, port, path }
     }
 
-    /// The URL that requests go to: a host without a dot is looked for in the Connection's namespace, like any host of a spec. It
-    /// ends without a slash.
+    /// The URL that requests go to: a host without a dot is looked for in the Connection's namespace, like any host of a spec.
+    /// The path stays as it is: some token endpoints end with a slash.
     pub fn complete(&self, namespace: &str) -> String {
         let UrlParts { scheme, host, port, path } = self.parts();
         let Endpoint { host, .. } = Endpoint::of(host, 0, namespace);
         let host = if host.contains(':') { format!("[{host}]") } else { host };
         let port = port.map(|port| format!(":{port}")).unwrap_or_default();
-        format!("{scheme}://{host}{port}{}", path.trim_end_matches('/'))
+        format!("{scheme}://{host}{port}{path}")
     }
 
     /// Whether it obeys the schema's rule; for objects that were stored under an older one.
@@ -176,8 +176,8 @@ mod tests {
     fn a_url_of_the_spec_is_completed_like_any_host() {
         let complete = |url: &str| HttpUrl(url.to_owned()).complete("shop");
         assert_eq!(complete("http://minio:9000"), "http://minio.shop.svc:9000");
-        assert_eq!(complete("https://s3.example.com/"), "https://s3.example.com");
-        assert_eq!(complete("https://[fd00::1]:9000/base/"), "https://[fd00::1]:9000/base");
+        assert_eq!(complete("https://s3.example.com/"), "https://s3.example.com/");
+        assert_eq!(complete("https://[fd00::1]:9000/token/"), "https://[fd00::1]:9000/token/");
         assert_eq!(complete("https://10.0.0.1"), "https://10.0.0.1");
     }
 }

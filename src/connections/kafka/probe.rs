@@ -232,6 +232,8 @@ impl Look {
         let allowed = match &findings.topic {
             None => return Err(Failure::new(FailureClass::Internal)),
             Some(Described::Refused(code)) => return Err(refused(*code).about(about())),
+            Some(Described::Untold) if self.permissions.is_empty() => return Ok(()),
+            Some(Described::Untold) => return Err(self.untold(about())),
             Some(Described::Allowed(operations)) => operations,
         };
         let lacks = |permission: &&Permission| !allowed.contains(&operation(**permission));
@@ -252,11 +254,22 @@ impl Look {
             None => Err(Failure::new(FailureClass::Internal)),
             Some(Described::Allowed(operations)) if operations.contains(&Operation::Read) => Ok(()),
             Some(Described::Allowed(_)) => Err(denied()),
+            Some(Described::Untold) => Err(self.untold(Setting::from_spec(format!("consumer group {group}")))),
             Some(Described::Refused(30)) => Err(denied().code(Code::Number(30))),
             Some(Described::Refused(code)) => {
                 Err(refused(*code).about(Setting::from_spec(format!("consumer group {group}"))))
             }
         }
+    }
+}
+
+impl Look {
+    /// The brokers do not tell what is allowed.
+    fn untold(&self, about: Setting) -> Failure {
+        let failure = Failure::new(FailureClass::NotProvable).about(about).advice(
+            "leave the permission out: these brokers do not tell what a user may do, which Kafka does since 2.3",
+        );
+        self.permissions.iter().fold(failure, |failure, permission| failure.word(permission.as_str()))
     }
 }
 

@@ -107,7 +107,7 @@ impl Definition for Settings {
         let Given { namespace, mut credentials, secret, tls, permissions } = given;
         self.check(&tls)?;
         let keys = if self.is_anonymous() { None } else { Some(Keys::take(&mut credentials, &secret)?) };
-        let url = self.endpoint.as_ref().map(|endpoint| endpoint.complete(&namespace));
+        let url = self.endpoint.as_ref().map(|endpoint| endpoint.complete(&namespace).trim_end_matches('/').to_owned());
         let role = self.assume_role.as_ref();
         let account = Digest::of([
             url.as_deref().unwrap_or_default().as_bytes(),

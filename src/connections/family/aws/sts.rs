@@ -24,7 +24,7 @@ impl Exchange {
     /// endpoint and not used here; the trusted CAs are.
     pub fn of(role: &AssumeRole, region: &Region, namespace: &str, tls: &Tls) -> Self {
         let url = match &role.endpoint {
-            Some(endpoint) => endpoint.complete(namespace),
+            Some(endpoint) => endpoint.complete(namespace).trim_end_matches('/').to_owned(),
             None => format!("https://sts.{}.{}", region.0, region.suffix()),
         };
         let tls = Tls { server_name: None, ..tls.clone() };

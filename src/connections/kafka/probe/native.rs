@@ -100,6 +100,8 @@ impl ClientContext for Context {
 pub(super) enum Described {
     /// It may be seen; these operations on it are allowed.
     Allowed(Vec<Operation>),
+    /// It may be seen; what is allowed is not told.
+    Untold,
     /// The broker's error code about it.
     Refused(i32),
 }
@@ -172,7 +174,10 @@ impl Native {
             rd_kafka_DescribeTopics(self.pointer(), topics, admin.options, admin.queue);
             rd_kafka_TopicCollection_destroy(topics);
         }
-        let event = admin.wait(limit, given_up)?;
+        let event = match admin.wait(limit, given_up)? {
+            Ok(event) => event,
+            Err(code) => return Ok(Described::Refused(code)),
+        };
         let mut count = 0;
         // SAFETY: the event is live until the end of this function, and what its results point to with it. A result of another
         // type is null. One topic was asked about, and the first is read only where there is one.
@@ -191,7 +196,7 @@ impl Native {
             }
             let mut count = 0;
             let operations = rd_kafka_TopicDescription_authorized_operations(topic, &raw mut count);
-            Ok(Described::Allowed(operations_of(operations, count)))
+            Ok(operations_of(operations, count).map_or(Described::Untold, Described::Allowed))
         }
     }
 
@@ -215,7 +220,10 @@ impl Native {
                 admin.queue,
             );
         }
-        let event = admin.wait(limit, given_up)?;
+        let event = match admin.wait(limit, given_up)? {
+            Ok(event) => event,
+            Err(code) => return Ok(Described::Refused(code)),
+        };
         let mut count = 0;
         // SAFETY: as for a topic.
         unsafe {
@@ -233,7 +241,7 @@ impl Native {
             }
             let mut count = 0;
             let operations = rd_kafka_ConsumerGroupDescription_authorized_operations(group, &raw mut count);
-            Ok(Described::Allowed(operations_of(operations, count)))
+            Ok(operations_of(operations, count).map_or(Described::Untold, Described::Allowed))
         }
     }
 
@@ -353,8 +361,9 @@ impl Admin {
         }
     }
 
-    /// Waits for the answer, in slices.
-    fn wait(&self, limit: Duration, given_up: &CancellationToken) -> Result<Event, Unanswered> {
+    /// Waits for the answer, in slices: an event, or the error code of a broker about the question as a whole, such as that a
+    /// coordinator cannot be told.
+    fn wait(&self, limit: Duration, given_up: &CancellationToken) -> Result<Result<Event, i32>, Unanswered> {
         let end = Instant::now() + limit;
         while !given_up.is_cancelled() && Instant::now() < end {
             // SAFETY: the queue is live; what comes out of it is ours.
@@ -365,7 +374,12 @@ impl Admin {
             let event = Event(event);
             // SAFETY: the event is live.
             let code = unsafe { rd_kafka_event_error(event.0) };
-            return if code == 0 { Ok(event) } else { Err(Unanswered) };
+            return match code {
+                0 => Ok(Ok(event)),
+                // Those below -1 are librdkafka's own.
+                -1 | 1.. => Ok(Err(code)),
+                _ => Err(Unanswered),
+            };
         }
         Err(Unanswered)
     }
@@ -401,13 +415,13 @@ unsafe fn code_of(error: *const rd_kafka_error_t) -> Option<i32> {
     (code != 0).then_some(code)
 }
 
-/// The operations in a list of librdkafka. They are read as numbers: a newer one is no value of the enum.
+/// The operations in a list of librdkafka; `None` where the broker left them out (KIP-430: the smallest number). They are read as numbers: a newer one is no value of the enum.
 ///
 /// # Safety
 /// `operations` is null or points to `count` live operations.
-unsafe fn operations_of(operations: *const AclOperation, count: usize) -> Vec<Operation> {
+unsafe fn operations_of(operations: *const AclOperation, count: usize) -> Option<Vec<Operation>> {
     if operations.is_null() {
-        return Vec::new();
+        return None;
     }
     // SAFETY: see above; an enum of C has the size of an `int`.
     let numbers = unsafe { std::slice::from_raw_parts(operations.cast::<c_int>(), count) };
@@ -416,7 +430,8 @@ unsafe fn operations_of(operations: *const AclOperation, count: usize) -> Vec<Op
         (AclOperation::RD_KAFKA_ACL_OPERATION_WRITE, Operation::Write),
         (AclOperation::RD_KAFKA_ACL_OPERATION_DESCRIBE, Operation::Describe),
     ];
-    known.into_iter().filter(|(code, _)| numbers.contains(&(*code as c_int))).map(|(_, operation)| operation).collect()
+    let allowed = known.into_iter().filter(|(code, _)| numbers.contains(&(*code as c_int)));
+    Some(allowed.map(|(_, operation)| operation).collect())
 }
 
 fn milliseconds(time: Duration) -> c_int {
