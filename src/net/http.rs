@@ -95,7 +95,7 @@ impl Target {
         };
         let host = url.host().filter(|host| !host.is_empty())?;
         let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
-        let endpoint = Endpoint { host: bare.to_owned(), port: url.port_u16().unwrap_or(port) };
+        let endpoint = Endpoint::exactly(bare, url.port_u16().unwrap_or(port));
         Some(Self { endpoint, scheme })
     }
 }

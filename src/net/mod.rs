@@ -61,6 +61,16 @@ pub struct Endpoint {
     pub host: String,
     /// The port.
     pub port: u16,
+    named: Named,
+}
+
+/// Who has named an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Named {
+    /// The spec, or the vendor by a fixed rule.
+    Spec,
+    /// A peer; its words are not repeated.
+    Peer,
 }
 
 impl Endpoint {
@@ -71,12 +81,25 @@ impl Endpoint {
         let complete = bare.contains('.') || bare.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok();
         // A colon is no part of a name: this is an address of some form, and the resolver's answer to it is judged.
         let host = if complete || bare.contains(':') { bare.to_owned() } else { format!("{bare}.{namespace}.svc") };
-        Self { host, port }
+        Self::exactly(&host, port)
+    }
+
+    /// The endpoint of a host that is complete as it is: a name, or an address without brackets.
+    pub fn exactly(host: &str, port: u16) -> Self {
+        Self { host: host.to_owned(), port, named: Named::Spec }
+    }
+
+    /// The endpoint that a peer names. It is dialled like any other, if it is allowed; messages show an address, and no name.
+    pub fn named_by_peer(host: &str, port: u16) -> Self {
+        Self { host: host.to_owned(), port, named: Named::Peer }
     }
 
     /// The endpoint as messages show it.
     pub fn shown(&self) -> Setting {
-        Setting::from_spec(self.to_string())
+        match (self.named, self.host.parse::<IpAddr>()) {
+            (Named::Spec, _) | (Named::Peer, Ok(_)) => Setting::from_spec(self.to_string()),
+            (Named::Peer, Err(_)) => Setting::from_spec("an address that the server advertises"),
+        }
     }
 }
 

@@ -422,3 +422,21 @@ async fn a_panic_on_a_thread_is_ours() {
     .await;
     assert_eq!(found(&report), (Stage::Access, FailureClass::Internal));
 }
+
+#[tokio::test]
+async fn a_name_that_a_peer_has_given_is_dialled_and_not_repeated() {
+    let network = local_network(&[("canary.example", &["127.0.0.1"])]);
+    let server = serve(close).await;
+    let named = Endpoint::named_by_peer("canary.example", server.port());
+    assert!(network.dial(&named).await.is_ok());
+    assert_eq!(server.accepted(), 1);
+    for endpoint in [Endpoint::named_by_peer("canary.invalid", 1), Endpoint::named_by_peer("canary.example", 1)] {
+        let report = climb(local_network(&[("canary.example", &["127.0.0.1"])]), LIMIT, async move |net: Network| {
+            net.dial(&endpoint).await.map(|_| Proof::default())
+        })
+        .await;
+        let shown = format!("{} {report:?}", report.failure().unwrap().1.message());
+        assert!(!shown.contains("canary") && shown.contains("advertises"), "{shown}");
+    }
+    assert_eq!(Endpoint::named_by_peer("127.0.0.1", 1).shown(), Endpoint::exactly("127.0.0.1", 1).shown());
+}

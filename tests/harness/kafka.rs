@@ -23,7 +23,7 @@ pub struct Server {
     pub sasl_ssl: SocketAddr,
     /// TLS with a client certificate.
     pub ssl: SocketAddr,
-    /// OAUTHBEARER, in the clear.
+    /// OAUTHBEARER over TLS.
     pub oauth: SocketAddr,
     /// As `sasl_plaintext`, but it sends its clients to `advertised_to`.
     pub advertised: SocketAddr,
@@ -59,7 +59,12 @@ pub fn server() -> &'static Server {
 impl Server {
     /// The CA that signed the server's certificate.
     pub fn ca(&self) -> Roots {
-        Roots::from_pem(&self.file("CA")).expect("a CA")
+        Roots::from_pem(&self.ca_pem()).expect("a CA")
+    }
+
+    /// The same as text.
+    pub fn ca_pem(&self) -> Vec<u8> {
+        self.file("CA")
     }
 
     /// A CA that signed nothing.

@@ -10,7 +10,6 @@ use std::{
 
 use connection_operator::net::tls::{Identity, Roots};
 use hyper_util::rt::TokioIo;
-use rustls::{pki_types::PrivateKeyDer, server::WebPkiClientVerifier};
 use s3s::{
     S3Result,
     auth::SimpleAuth,
@@ -23,7 +22,13 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use super::script;
+use super::{
+    authority::{Authority, Clients},
+    script,
+};
+
+/// The names in its certificate.
+const NAMES: &[&str] = &["localhost", "lake.test", "*.lake.test", "127.0.0.1"];
 
 /// The access keys that it knows, with their secrets.
 pub const KEYS: [(&str, &str); 2] = [("reader", "reader-secret"), ("writer", "writer-secret")];
@@ -85,9 +90,9 @@ fn start() -> Server {
     let other = Ipv4Addr::new(127, 0, 0, 2);
     let places = [
         (Ipv4Addr::LOCALHOST, None),
-        (Ipv4Addr::LOCALHOST, Some(authority.acceptor(false))),
-        (other, Some(authority.acceptor(false))),
-        (Ipv4Addr::LOCALHOST, Some(authority.acceptor(true))),
+        (Ipv4Addr::LOCALHOST, Some(authority.acceptor(NAMES, Clients::Anybody))),
+        (other, Some(authority.acceptor(NAMES, Clients::Anybody))),
+        (Ipv4Addr::LOCALHOST, Some(authority.acceptor(NAMES, Clients::Ours))),
     ];
     let requests: Arc<Mutex<BTreeMap<String, Vec<String>>>> = Arc::default();
     let recorded = Arc::clone(&requests);
@@ -156,54 +161,5 @@ impl S3Host for Zone {
             Some(bucket) => VirtualHost::new(name).with_bucket(bucket),
             None => VirtualHost::new(name),
         })
-    }
-}
-
-/// A CA, and what it signs.
-struct Authority {
-    issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
-    pem: String,
-    der: rustls::pki_types::CertificateDer<'static>,
-}
-
-impl Authority {
-    fn new() -> Self {
-        let mut parameters = rcgen::CertificateParams::new(Vec::new()).expect("no names");
-        parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        let key = rcgen::KeyPair::generate().expect("a key");
-        let certificate = parameters.self_signed(&key).expect("a certificate");
-        let (pem, der) = (certificate.pem(), certificate.der().clone());
-        Self { issuer: rcgen::Issuer::new(parameters, key), pem, der }
-    }
-
-    fn issue(&self, names: &[&str]) -> (rcgen::Certificate, rcgen::KeyPair) {
-        let key = rcgen::KeyPair::generate().expect("a key");
-        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        let parameters = rcgen::CertificateParams::new(names).expect("names");
-        (parameters.signed_by(&key, &self.issuer).expect("a certificate"), key)
-    }
-
-    fn client(&self) -> (String, String) {
-        let (certificate, key) = self.issue(&["reader"]);
-        (certificate.pem(), key.serialize_pem())
-    }
-
-    fn acceptor(&self, of_clients: bool) -> TlsAcceptor {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let (certificate, key) = self.issue(&["localhost", "lake.test", "*.lake.test", "127.0.0.1"]);
-        let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
-        let builder = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
-            .with_safe_default_protocol_versions()
-            .expect("versions");
-        let builder = if of_clients {
-            let mut roots = rustls::RootCertStore::empty();
-            roots.add(self.der.clone()).expect("a CA");
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-            builder.with_client_cert_verifier(verifier.build().expect("a verifier"))
-        } else {
-            builder.with_no_client_auth()
-        };
-        let config = builder.with_single_cert(vec![certificate.der().clone()], key).expect("a pair");
-        TlsAcceptor::from(Arc::new(config))
     }
 }

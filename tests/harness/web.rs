@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::{Request, Response, body::Incoming};
 use hyper_util::rt::TokioIo;
+use tokio_rustls::TlsAcceptor;
 
 use super::peer::Peer;
 
@@ -61,10 +62,18 @@ impl Web {
     where
         F: Fn(&Asked) -> Option<Answer> + Send + Sync + 'static,
     {
+        Self::over(None, answer).await
+    }
+
+    /// The same over TLS, where there is an acceptor for it.
+    pub async fn over<F>(tls: Option<TlsAcceptor>, answer: F) -> Self
+    where
+        F: Fn(&Asked) -> Option<Answer> + Send + Sync + 'static,
+    {
         let (answer, asked) = (Arc::new(answer), Arc::<Mutex<Vec<Asked>>>::default());
         let heard = Arc::clone(&asked);
         let peer = Peer::that(move |stream| {
-            let (answer, heard) = (Arc::clone(&answer), Arc::clone(&heard));
+            let (answer, heard, tls) = (Arc::clone(&answer), Arc::clone(&heard), tls.clone());
             async move {
                 let service = hyper::service::service_fn(move |request: Request<Incoming>| {
                     let (answer, heard) = (Arc::clone(&answer), Arc::clone(&heard));
@@ -77,8 +86,15 @@ impl Web {
                         }
                     }
                 });
-                let _ =
-                    hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+                let server = hyper::server::conn::http1::Builder::new();
+                match tls {
+                    None => drop(server.serve_connection(TokioIo::new(stream), service).await),
+                    Some(tls) => {
+                        if let Ok(stream) = tls.accept(stream).await {
+                            let _ = server.serve_connection(TokioIo::new(stream), service).await;
+                        }
+                    }
+                }
             }
         });
         Self { peer: peer.await, asked }

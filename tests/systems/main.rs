@@ -5,6 +5,7 @@
 
 #[path = "../harness"]
 mod harness {
+    pub mod authority;
     #[expect(dead_code, reason = "what it says is for the reader of a failure, too")]
     pub mod kafka;
     pub mod moto;

@@ -17,10 +17,7 @@ use super::{
 };
 use crate::{
     failure::{Failure, FailureClass, Setting},
-    net::{
-        Endpoint,
-        tls::{Mode, Tls},
-    },
+    net::{Endpoint, tls::Tls},
     secret::{Credentials, Digest, Key, Method, SecretValue},
 };
 
@@ -54,8 +51,7 @@ pub const RULES: &[(&str, &str)] = &[
         OAUTH_ALONE,
     ),
     (
-        "!has(self.kafka) || !has(self.kafka.oauth) || !self.kafka.oauth.tokenEndpoint.startsWith('http://') \
-         || (has(self.tls) && has(self.tls.mode) && self.tls.mode == 'Disable')",
+        "!has(self.kafka) || !has(self.kafka.oauth) || self.kafka.oauth.tokenEndpoint.startsWith('https://')",
         TOKEN_SCHEME,
     ),
 ];
@@ -145,7 +141,7 @@ impl Mechanism {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Oauth {
-    /// URL of the endpoint that gives tokens.
+    /// URL of the endpoint that gives tokens, with `https`. Its certificate is verified whatever `tls.mode` says.
     pub token_endpoint: HttpUrl,
     /// Client to ask as; the Secret holds its `clientSecret`.
     #[serde(rename = "clientID")]
@@ -194,7 +190,7 @@ impl Definition for Settings {
 
     fn prepare(&self, given: Given) -> Result<Prepared, Refusal> {
         let Given { namespace, mut credentials, secret, tls, permissions } = given;
-        self.check(&tls, &permissions)?;
+        self.check(&permissions)?;
         let endpoints =
             self.brokers.iter().map(|broker| broker.parts().map(|(host, port)| Endpoint::of(host, port, &namespace)));
         let brokers: Vec<Endpoint> =
@@ -262,7 +258,7 @@ impl Settings {
     }
 
     /// What the schema refuses too, for objects that were stored under an older one; and what it cannot express.
-    fn check(&self, tls: &Tls, permissions: &[Permission]) -> Result<(), Refusal> {
+    fn check(&self, permissions: &[Permission]) -> Result<(), Refusal> {
         let Self { brokers, topic, consumer_group, username, sasl_mechanism, oauth, properties } = self;
         let invalid = |sentence: &str| Err(Refusal::Invalid(sentence.to_owned()));
         if brokers.is_empty() || brokers.iter().any(|broker| broker.parts().is_none()) {
@@ -278,7 +274,7 @@ impl Settings {
         if endpoint.is_some_and(|endpoint| !endpoint.is_valid()) {
             return Err(Refusal::Invalid(format!("`kafka.oauth.tokenEndpoint` {}", HttpUrl::RULE)));
         }
-        if endpoint.is_some_and(HttpUrl::is_plain) && tls.mode != Mode::Disable {
+        if endpoint.is_some_and(HttpUrl::is_plain) {
             return invalid(TOKEN_SCHEME);
         }
         let named =
@@ -324,7 +320,7 @@ const BROKER: &str = "must be a broker as HOST:PORT, an IPv6 address in brackets
 const TOPIC_NEEDED: &str = "`permissions` need `kafka.topic`, which they are about";
 const LOGIN_NEEDED: &str = "`credentials` must be set exactly where `kafka.saslMechanism` is";
 const OAUTH_ALONE: &str = "`kafka.oauth` needs `kafka.saslMechanism` OAUTHBEARER";
-const TOKEN_SCHEME: &str = "`kafka.oauth.tokenEndpoint` with `http://` needs `tls.mode` Disable";
+const TOKEN_SCHEME: &str = "`kafka.oauth.tokenEndpoint` must begin with `https://`: a secret is sent there";
 const EXTENSIONS: &str =
     "`kafka.oauth.extensions` takes only logicalCluster and identityPoolId, in printable characters";
 const PROPERTIES_RULE: &str = "self.all(key, key in ['client.id', 'client.rack', 'client.dns.lookup', \
@@ -416,3 +412,125 @@ spec:
     failureThreshold: 3
     successThreshold: 1
 ";
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::failure::Reason;
+
+    fn settings(extra: &serde_json::Value) -> Settings {
+        let mut all = json!({"brokers": ["events-0:9093"]});
+        all.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        serde_json::from_value(all).unwrap()
+    }
+
+    fn prepare(settings: &Settings, data: &[(&str, &str)], permissions: &[Permission]) -> Result<Prepared, Refusal> {
+        let secret = Setting::from_spec("Secret orders-events");
+        let methods = settings.methods(&Tls::default());
+        let data: BTreeMap<_, _> =
+            data.iter().map(|(k, v)| ((*k).to_owned(), SecretValue::new(v.as_bytes().to_vec()))).collect();
+        let credentials = if methods.is_empty() {
+            Credentials::default()
+        } else {
+            Credentials::select(data, &BTreeMap::new(), ABOUT.keys, &methods, &secret).unwrap()
+        };
+        let tls = Tls::default();
+        settings.prepare(Given {
+            namespace: "shop".to_owned(),
+            credentials,
+            secret,
+            tls,
+            permissions: permissions.to_vec(),
+        })
+    }
+
+    const READER: &[(&str, &str)] = &[("user", "reader"), ("password", "reader-secret")];
+
+    fn oauth() -> serde_json::Value {
+        json!({"saslMechanism": "OAUTHBEARER", "oauth": {"tokenEndpoint": "https://login/token", "clientID": "x"}})
+    }
+
+    #[test]
+    fn the_connection_string_names_three_brokers_and_counts_the_rest() {
+        let string = |extra: serde_json::Value| settings(&extra).connection_string();
+        assert_eq!(string(json!({})), "kafka://events-0:9093");
+        let many = json!({"brokers": ["a:1", "b:2", "[fd00::1]:3", "d:4", "e:5"], "topic": "orders"});
+        assert_eq!(string(many), "kafka://a:1,b:2,[fd00::1]:3,…+2/orders");
+        let long = json!({"brokers": [format!("{}:1", "x".repeat(250)), format!("{}:1", "y".repeat(250))]});
+        assert_eq!(string(long).chars().count(), text::LIMIT);
+    }
+
+    #[test]
+    fn each_mechanism_needs_its_own_keys() {
+        let required = |extra: serde_json::Value| {
+            let methods = settings(&extra).methods(&Tls::default());
+            methods.into_iter().next().map(|method| method.required)
+        };
+        assert_eq!(required(json!({})), None);
+        for mechanism in ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] {
+            assert_eq!(required(json!({"saslMechanism": mechanism})), Some(vec![USERNAME, PASSWORD]));
+            let named = json!({"saslMechanism": mechanism, "username": "reader"});
+            assert_eq!(required(named), Some(vec![PASSWORD]));
+        }
+        assert_eq!(required(json!({"saslMechanism": "OAUTHBEARER"})), Some(vec![TOKEN]));
+        assert_eq!(required(oauth()), Some(vec![CLIENT_SECRET]));
+    }
+
+    #[test]
+    fn other_brokers_or_another_user_are_another_account() {
+        let account = |extra: serde_json::Value, data| prepare(&settings(&extra), data, &[]).unwrap().account;
+        let plain = json!({"saslMechanism": "PLAIN"});
+        let base = account(plain.clone(), READER);
+        assert_eq!(account(json!({"saslMechanism": "PLAIN", "topic": "orders"}), READER), base);
+        assert_eq!(account(json!({"saslMechanism": "PLAIN", "username": "reader"}), READER), base);
+        assert_eq!(account(plain.clone(), &[("username", "reader"), ("password", "other")]), base);
+        assert_ne!(account(plain, &[("username", "writer"), ("password", "reader-secret")]), base);
+        assert_ne!(account(json!({"saslMechanism": "PLAIN", "brokers": ["events-1:9093"]}), READER), base);
+    }
+
+    #[test]
+    fn what_the_schema_refuses_is_refused_here_too() {
+        let with = |pointer: &str, value: serde_json::Value| {
+            let mut extra = oauth();
+            extra["oauth"][pointer] = value;
+            extra
+        };
+        for (extra, word) in [
+            (json!({"brokers": []}), "HOST:PORT"),
+            (json!({"brokers": ["events"]}), "HOST:PORT"),
+            (json!({"brokers": ["fd00::1:9093"]}), "HOST:PORT"),
+            (json!({"brokers": ["a/b:9093"]}), "HOST:PORT"),
+            (json!({"brokers": ["a:0"]}), "HOST:PORT"),
+            (json!({"topic": ""}), "topic"),
+            (json!({"consumerGroup": "a\nb"}), "consumerGroup"),
+            (json!({"username": "a\0b"}), "username"),
+            (json!({"oauth": oauth()["oauth"].clone()}), "OAUTHBEARER"),
+            (with("tokenEndpoint", json!("http://login/token")), "https"),
+            (with("tokenEndpoint", json!("https://user@login")), "tokenEndpoint"),
+            (with("extensions", json!({"password": "x"})), "extensions"),
+            (with("extensions", json!({"logicalCluster": "a\u{1}b"})), "extensions"),
+            (json!({"properties": {"plugin.library.paths": "x"}}), "properties"),
+            (json!({"properties": {"broker.address.family": "v5"}}), "broker.address.family"),
+        ] {
+            let found = settings(&extra).check(&[]);
+            assert!(matches!(&found, Err(Refusal::Invalid(sentence)) if sentence.contains(word)), "{extra}: {found:?}");
+        }
+        let bare = settings(&json!({}));
+        assert_eq!(bare.check(&[Permission::List]), Err(Refusal::Invalid(TOPIC_NEEDED.to_owned())));
+        assert_eq!(bare.check(&[]), Ok(()));
+    }
+
+    #[test]
+    fn a_token_that_cannot_be_sent_is_malformed_and_not_shown() {
+        for token in ["hunter2 two", "hunter2\n", "hunter2\u{e9}", ""] {
+            let bearer = settings(&json!({"saslMechanism": "OAUTHBEARER"}));
+            let Err(Refusal::Unusable(failure)) = prepare(&bearer, &[("token", token)], &[]) else {
+                panic!("{token:?} was taken")
+            };
+            assert_eq!(failure.reason(), Reason::CredentialsMalformed);
+            assert!(!failure.message().contains("hunter2"), "{}", failure.message());
+        }
+    }
+}

@@ -71,10 +71,7 @@ impl Probe for Look {
         let token = match &self.login {
             Principal::None | Principal::Password { .. } => None,
             Principal::Token { token, .. } => Some(SecretValue::new(token.expose().to_vec())),
-            // The name in `tls.serverName` is the brokers'.
-            Principal::Grant { grant, .. } => {
-                Some(grant.token(net, &Tls { server_name: None, ..self.tls.clone() }).await?)
-            }
+            Principal::Grant { grant, .. } => Some(grant.token(net, &self.of_the_endpoint()).await?),
         };
         let anonymous =
             matches!(self.login, Principal::None) && (self.tls.identity.is_none() || self.tls.mode == Mode::Disable);
@@ -163,6 +160,12 @@ impl Look {
         };
         let answered = bridge.state().borrow().answered;
         ended.map_err(|failure| if answered { End::Answered(failure) } else { End::NotReached(failure) })
+    }
+
+    /// How the endpoint for tokens is secured: a secret is sent there. The name in `tls.serverName` is the brokers'.
+    fn of_the_endpoint(&self) -> Tls {
+        let mode = if self.tls.peer_is_verified() { self.tls.mode } else { Mode::VerifyFull };
+        Tls { mode, server_name: None, ..self.tls.clone() }
     }
 
     fn way(&self) -> Login {

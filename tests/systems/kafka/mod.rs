@@ -17,6 +17,7 @@ use crate::{
 };
 use Permission::{List, Read, Write};
 
+mod impostor;
 mod real;
 mod stand_in;
 mod token;

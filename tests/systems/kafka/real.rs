@@ -27,7 +27,11 @@ async fn every_mechanism_logs_in_with_and_without_tls() {
     let server = server();
     for mechanism in [Mechanism::Plain, Mechanism::ScramSha256, Mechanism::ScramSha512] {
         Case::scram("reader").login(mechanism, "reader").on("orders", &[Read]).passes().await;
-        Case::at(server.sasl_plaintext).login(mechanism, "reader").on("orders", &[]).passes().await;
+        let plain = Case::at(server.sasl_plaintext).login(mechanism, "reader").on("orders", &[]);
+        match mechanism {
+            Mechanism::Plain => drop(plain.ends(Stage::Authenticate, Reason::EncryptionRequired).await),
+            _ => assert_eq!(plain.passes().await, Proof::default()),
+        }
     }
     let by_spec =
         Case::scram("reader").secret("username", "").with(|settings| settings.username = Some("reader".to_owned()));
@@ -38,9 +42,12 @@ async fn every_mechanism_logs_in_with_and_without_tls() {
 async fn wrong_credentials_are_called_so_after_exactly_one_login() {
     for mechanism in [Mechanism::Plain, Mechanism::ScramSha256, Mechanism::ScramSha512] {
         for (user, password) in [("reader", "hunter2-wrong"), ("reader-who-is-not-there", "hunter2-wrong")] {
-            let proxy = Proxy::to(server().sasl_plaintext).await;
-            let case =
-                Case::at(proxy.address).login(mechanism, user).secret("password", password).on("orders", &[Read]);
+            let proxy = Proxy::to(server().sasl_ssl).await;
+            let case = Case::scram(user)
+                .brokers(&[proxy.address])
+                .login(mechanism, user)
+                .secret("password", password)
+                .on("orders", &[Read]);
             let message = case.ends(Stage::Authenticate, Reason::AuthenticationFailed).await;
             assert!(message.contains("(58)"), "{message}");
             assert_eq!(proxy.connections(), 1, "{mechanism:?}: a login is a connection");
@@ -154,7 +161,7 @@ async fn the_wrong_kind_of_listener_is_called_what_it_is() {
     let (stage, failure) = report.failure().expect("a listener with TLS says nothing else");
     assert!(stage == Stage::Reach && failure.message().contains("tls.mode"), "{}", failure.message());
     // A login where none is taken, and none where one is asked for.
-    let login = Case::at(server.plaintext).login(Mechanism::Plain, "reader");
+    let login = Case::at(server.plaintext).login(Mechanism::ScramSha512, "reader");
     login.ends(Stage::Authenticate, Reason::AuthenticationMethodNotSupported).await;
     let message =
         Case::at(server.sasl_plaintext).on("orders", &[]).ends(Stage::Authenticate, Reason::ConnectionClosed).await;
@@ -163,7 +170,7 @@ async fn the_wrong_kind_of_listener_is_called_what_it_is() {
 
 #[tokio::test]
 async fn a_mechanism_that_is_not_enabled_is_called_so() {
-    let case = Case::at(server().oauth).login(Mechanism::Plain, "reader");
+    let case = Case::scram("reader").brokers(&[server().oauth]);
     let message = case.ends(Stage::Authenticate, Reason::AuthenticationMethodNotSupported).await;
     assert!(message.contains("33"), "{message}");
 }
@@ -179,12 +186,34 @@ async fn who_logs_in_nowhere_is_anonymous() {
 #[tokio::test]
 async fn a_token_is_taken_or_rejected() {
     let case = |token: &str| {
-        let case = Case::at(server().oauth).secret("token", token);
-        case.with(|settings| settings.sasl_mechanism = Some(Mechanism::OauthBearer)).on("orders", &[Read])
+        let case = Case::at(server().oauth).tls(|tls| (tls.mode, tls.roots) = (Mode::VerifyFull, server().ca()));
+        case.secret("token", token)
+            .with(|settings| settings.sasl_mechanism = Some(Mechanism::OauthBearer))
+            .on("orders", &[Read])
     };
     case(server().token()).passes().await;
     case(server().expired_token()).ends(Stage::Authenticate, Reason::AuthenticationFailed).await;
     case("hunter2-no-token").ends(Stage::Authenticate, Reason::AuthenticationFailed).await;
+}
+
+#[tokio::test]
+async fn a_password_or_token_that_could_be_read_goes_to_a_verified_broker_only() {
+    let server = server();
+    for mode in [Mode::Disable, Mode::Require] {
+        let address = if mode == Mode::Disable { server.sasl_plaintext } else { server.sasl_ssl };
+        let case = Case::scram("unverified")
+            .brokers(&[address])
+            .login(Mechanism::Plain, "unverified")
+            .tls(|tls| tls.mode = mode);
+        let message = case.ends(Stage::Authenticate, Reason::EncryptionRequired).await;
+        assert!(message.contains("tls.mode"), "{message}");
+        // SCRAM gives nothing away.
+        let case = case.login(Mechanism::ScramSha256, "reader").secret("username", "reader");
+        case.passes().await;
+    }
+    let token = Case::at(server.oauth).tls(|tls| tls.mode = Mode::Require).secret("token", server.token());
+    let token = token.with(|settings| settings.sasl_mechanism = Some(Mechanism::OauthBearer));
+    token.ends(Stage::Authenticate, Reason::EncryptionRequired).await;
 }
 
 // How often it dials and logs in, and where.

@@ -1,25 +1,44 @@
 //! OAUTHBEARER with client credentials: a stand-in gives tokens to who asks as RFC 6749 says, over TLS, and the real broker takes
 //! them.
 
+use std::sync::LazyLock;
+
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD, Engine as _};
-use connection_operator::connections::{fields::HttpUrl, kafka::Oauth};
+use connection_operator::{
+    connections::{fields::HttpUrl, kafka::Oauth},
+    net::tls::Roots,
+};
 
 use super::*;
-use crate::harness::web::{Answer, Asked, Web};
+use crate::harness::{
+    authority::{Authority, Clients},
+    web::{Answer, Asked, Web},
+};
 
 /// The secret of the client, with characters that must be encoded.
 const SECRET: &str = "hunter2:&=%/ü";
 
-/// A connection to `brokers` with a token from `web`.
+/// The authority of all endpoints here.
+static AUTHORITY: LazyLock<Authority> = LazyLock::new(Authority::new);
+
+/// An endpoint over TLS.
+async fn secure(answer: impl Fn(&Asked) -> Option<Answer> + Send + Sync + 'static) -> Web {
+    Web::over(Some(AUTHORITY.acceptor(&["127.0.0.1"], Clients::Anybody)), answer).await
+}
+
+/// A connection to the real broker with a token from `web`. The authorities of both are trusted.
 fn granted(web: &Web) -> Case {
     let oauth = Oauth {
-        token_endpoint: HttpUrl(format!("http://{}/oauth2/token", web.peer.address)),
+        token_endpoint: HttpUrl(format!("https://{}/oauth2/token", web.peer.address)),
         client_id: "orders reader".to_owned(),
         scope: Some("events read".to_owned()),
         audience: Some("https://events.example.com".to_owned()),
         extensions: None,
     };
-    let case = Case::at(server().oauth).secret("clientSecret", SECRET);
+    let bundle = [&server().ca_pem()[..], AUTHORITY.pem.as_bytes()].concat();
+    let roots = Roots::from_pem(&bundle).expect("two authorities");
+    let case = Case::at(server().oauth).tls(|tls| (tls.mode, tls.roots) = (Mode::VerifyFull, roots));
+    let case = case.secret("clientSecret", SECRET);
     case.with(|settings| (settings.sasl_mechanism, settings.oauth) = (Some(Mechanism::OauthBearer), Some(oauth)))
 }
 
@@ -33,7 +52,7 @@ fn token(subject: &str) -> String {
 
 /// Gives tokens of `subject` to who asks rightly, and tells others what is wrong.
 async fn endpoint(subject: &'static str) -> Web {
-    Web::that(move |asked| {
+    secure(move |asked| {
         Some(match judge(asked) {
             Ok(()) => Answer::new(
                 200,
@@ -102,7 +121,7 @@ async fn every_answer_that_is_no_token_has_its_name() {
         (200, r#"{"access_token":"two words"}"#, S::Reach, R::ProtocolMismatch),
         (200, r#"{"access_token":7}"#, S::Reach, R::ProtocolMismatch),
     ] {
-        let web = Web::that(move |_| Some(Answer::new(status, body))).await;
+        let web = secure(move |_| Some(Answer::new(status, body))).await;
         let message = granted(&web).ends(stage, reason).await;
         assert!(message.contains(&web.peer.address.to_string()), "{message}");
         assert_eq!(web.asked().len(), 1);
@@ -116,4 +135,15 @@ async fn an_endpoint_that_may_not_be_dialled_is_not() {
     let message = granted(&web).in_world(world).ends(Stage::Reach, Reason::AddressNotAllowed).await;
     assert!(message.contains(&web.peer.address.to_string()), "{message}");
     assert_eq!(web.asked().len(), 0);
+}
+
+#[tokio::test]
+async fn a_client_secret_goes_to_a_verified_endpoint_only() {
+    for mode in [Mode::Require, Mode::Disable] {
+        let web = endpoint("oauthreader").await;
+        let other = Roots::from_pem(&server().ca_pem()).expect("an authority");
+        let case = granted(&web).tls(|tls| (tls.mode, tls.roots) = (mode, other));
+        case.ends(Stage::Reach, Reason::CertificateUntrusted).await;
+        assert_eq!(web.asked().len(), 0);
+    }
 }

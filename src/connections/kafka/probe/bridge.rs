@@ -19,10 +19,10 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Unanswered,
     message::Cluster,
-    wire::{Event, Login, Progress, Refused, Wire},
+    wire::{Event, Identity, Login, Progress, Refused, Wire},
 };
 use crate::{
-    failure::{Code, Failure, FailureClass, Stage},
+    failure::{Code, Failure, FailureClass, Setting, Stage},
     net::{
         Endpoint, Network,
         tls::{Mode, Tls},
@@ -73,6 +73,7 @@ struct Inner {
     tls: Tls,
     login: Login,
     others: Others,
+    configured: Endpoint,
     cluster: Arc<Mutex<Cluster>>,
     runtime: Handle,
     state: watch::Sender<State>,
@@ -93,6 +94,7 @@ impl Bridge {
             tls: tls.clone(),
             login,
             others,
+            configured: configured.clone(),
             cluster: Arc::new(Mutex::new(Cluster::new(configured.to_string()))),
             runtime: Handle::current(),
             state: watch::Sender::default(),
@@ -106,7 +108,9 @@ impl Bridge {
     /// Where the look has ended, or has opened too many.
     pub(super) fn connect(&self, name: &str) -> io::Result<UnixStream> {
         let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
-        let endpoint = endpoint(name).ok_or_else(refused)?;
+        let configured = self.0.configured.to_string() == name;
+        let endpoint = if configured { Some(self.0.configured.clone()) } else { endpoint(name) };
+        let endpoint = endpoint.ok_or_else(refused)?;
         let mut carried = self.0.carried.lock().unwrap_or_else(PoisonError::into_inner);
         let Carried::Open(connections) = &mut *carried else { return Err(refused()) };
         if connections.len() >= self.0.others.connections() || self.0.state.borrow().failure.is_some() {
@@ -156,6 +160,11 @@ impl Bridge {
         };
         if let Err(failure) = carried.await {
             let failure = failure.about_at_least(&endpoint.shown());
+            let failure = if *endpoint == self.0.configured {
+                failure
+            } else {
+                failure.setting(Setting::from_spec(format!("advertised by {}", self.0.configured)))
+            };
             self.0.state.send_modify(|state| {
                 state.failure.get_or_insert(failure);
             });
@@ -168,17 +177,19 @@ impl Bridge {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let mut wire = Wire::new(self.0.login, Arc::clone(&self.0.cluster));
+        let peer = if self.0.tls.peer_is_verified() { Identity::Verified } else { Identity::Unverified };
+        let mut wire = Wire::new(self.0.login, peer, Arc::clone(&self.0.cluster));
         let (mut near_read, mut near_write) = near.into_split();
         let (mut far_read, mut far_write) = tokio::io::split(far);
         let (mut out, mut back) = (vec![0; CHUNK], vec![0; CHUNK]);
         loop {
             tokio::select! {
                 read = near_read.read(&mut out) => match read {
-                    // The client has what it wants.
-                    Ok(0) | Err(_) => return Ok(()),
+                    Ok(0) | Err(_) => return self.left(&wire),
                     Ok(count) => {
-                        wire.sent(&out[..count]).map_err(explain)?;
+                        for event in wire.sent(&out[..count]).map_err(explain)? {
+                            self.happened(event);
+                        }
                         let written = async {
                             far_write.write_all(&out[..count]).await?;
                             far_write.flush().await
@@ -195,7 +206,7 @@ impl Bridge {
                             self.happened(event);
                         }
                         if near_write.write_all(&passed).await.is_err() {
-                            return Ok(());
+                            return self.left(&wire);
                         }
                     }
                 },
@@ -216,6 +227,16 @@ impl Bridge {
         }
     }
 
+    /// The client hangs up: it has what it wants, or does not believe what the broker says.
+    fn left(&self, wire: &Wire) -> Result<(), Failure> {
+        let strange = Failure::new(FailureClass::ProtocolMismatch);
+        match (wire.progress(), self.0.login) {
+            (Progress::Accepted, _) => Ok(()),
+            (Progress::Answering, Login::Scram) => Err(strange.word("it does not prove that it knows the password")),
+            (Progress::Silent | Progress::Answering, _) => Err(strange),
+        }
+    }
+
     /// What an end of the connection means.
     fn closed(&self, error: &io::Error, wire: &Wire) -> Failure {
         let failure = self.0.net.classify(error).unwrap_or_else(|| Failure::new(FailureClass::ConnectionClosed));
@@ -233,12 +254,12 @@ impl Bridge {
     }
 }
 
-/// Where the broker is that the client calls `name`: `HOST:PORT`, as the settings have it or as the brokers advertise it. A name
-/// that is advertised is meant for everybody, so no namespace is added to it.
+/// Where the broker is that others call `name`: `HOST:PORT`, as they advertise it. Such a name is meant for everybody, so no namespace
+/// is added to it.
 fn endpoint(name: &str) -> Option<Endpoint> {
     let (host, port) = name.rsplit_once(':')?;
     let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
-    Some(Endpoint { host: bare.to_owned(), port: port.parse().ok()? })
+    Some(Endpoint::named_by_peer(bare, port.parse().ok()?))
 }
 
 /// A listener without TLS hangs up on who begins with it.
@@ -273,6 +294,11 @@ fn explain(refused: Refused) -> Failure {
             Failure::new(FailureClass::ProtocolMismatch).word("more than 1,000,000 rounds of SCRAM are asked for")
         }
         Refused::Unforeseen => Failure::new(FailureClass::Internal),
+        Refused::TooFewRounds => {
+            Failure::new(FailureClass::ProtocolMismatch).word("fewer than 4,096 rounds of SCRAM are asked for")
+        }
+        Refused::UnverifiedPeer => Failure::new(FailureClass::UnverifiedPeer)
+            .advice("set spec.tls.mode to VerifyFull, or use a mechanism that does not send the secret itself: SCRAM"),
         Refused::TooOld => {
             Failure::new(FailureClass::ProtocolMismatch).word("brokers before Kafka 2.3 are not supported")
         }

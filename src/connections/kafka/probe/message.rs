@@ -31,6 +31,9 @@ const NEEDED: [i16; 3] = [METADATA, SASL_HANDSHAKE, SASL_AUTHENTICATE];
 /// The code by which a broker says that it does not know a version.
 const UNSUPPORTED_VERSION: i16 = 35;
 
+/// The code of a partition, and here of a topic, that nobody leads.
+const LEADER_NOT_AVAILABLE: i16 = 5;
+
 /// "No operations were asked for".
 const NOT_ASKED: i32 = i32::MIN;
 
@@ -174,16 +177,22 @@ pub(super) fn metadata(answer: &mut Reader<'_>, cluster: &mut Cluster) -> Result
     let count = answer.count()?;
     written.count(count);
     for _ in 0..count {
-        written.i16(answer.i16()?);
-        written.text(answer.text()?)?;
-        written.0.push(u8::from(answer.i8()? != 0));
-        for _ in 0..answer.count()? {
-            answer.take(2 + 3 * 4)?;
+        let (code, name, internal) = (answer.i16()?, answer.text()?, answer.i8()?);
+        let partitions = answer.count()?;
+        let mut led = 0;
+        for _ in 0..partitions {
+            answer.take(2 + 4)?;
+            led += usize::from(answer.i32()? >= 0);
+            answer.take(4)?;
             for _ in 0..3 {
                 let count = answer.count()?;
                 answer.take(count.checked_mul(4).ok_or(Refused::NotTheProtocol)?)?;
             }
         }
+        // The partitions are left out, so what they would say is said of the topic.
+        written.i16(if code == 0 && partitions > 0 && led == 0 { LEADER_NOT_AVAILABLE } else { code });
+        written.text(name)?;
+        written.0.push(u8::from(internal != 0));
         written.count(0);
         written.i32(answer.i32()?);
     }
@@ -431,6 +440,23 @@ mod tests {
             cluster.asked.map(|node| node.id)
         };
         assert_eq!((chosen(3), chosen(1), chosen(-1)), (Some(3), Some(1), Some(1)));
+    }
+
+    #[test]
+    fn a_topic_that_nobody_leads_is_not_available() {
+        let mut answer = told(&[node(1, "a.example", 9092)], 1);
+        let partition = [&[0; 14][..], &[0, 0, 0, 1, 0, 0, 0, 1]].concat();
+        let at: Vec<usize> = (0..answer.len() - 22).filter(|at| answer[*at..*at + 22] == partition).collect();
+        assert_eq!(at.len(), 2);
+        let code = |answer: &[u8]| {
+            let written = metadata(&mut Reader(answer), &mut cluster()).unwrap();
+            let name = written.windows(8).position(|window| window == [&[0, 6][..], b"orders"].concat()).unwrap();
+            i16::from_be_bytes([written[name - 2], written[name - 1]])
+        };
+        answer[at[0] + 6..at[0] + 10].fill(0xff);
+        assert_eq!(code(&answer), 0, "one partition is led");
+        answer[at[1] + 6..at[1] + 10].fill(0xff);
+        assert_eq!(code(&answer), LEADER_NOT_AVAILABLE);
     }
 
     #[test]

@@ -21,6 +21,9 @@ const LONGEST_ANSWER: usize = 1_000_000;
 /// Most rounds of SCRAM that are computed: a hundred times Kafka's default of 4096 and a quarter of a second.
 const ROUNDS: u32 = 1_000_000;
 
+/// Fewest: fewer make the proof cheap to guess the password from, and Kafka's own clients refuse them (`ScramMechanism`).
+const FEWEST_ROUNDS: u32 = 4096;
+
 /// Most requests that wait for their answer; before the login there is one.
 const OPEN: usize = 16;
 
@@ -35,6 +38,15 @@ pub(super) enum Login {
     Scram,
     /// OAUTHBEARER: the token, answered by nothing where it is good, and by an explanation where it is not.
     Bearer,
+}
+
+/// Whether the peer is known to be the one that is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Identity {
+    /// It is, so that it may be told a secret.
+    Verified,
+    /// It is not.
+    Unverified,
 }
 
 /// What has become certain.
@@ -63,6 +75,10 @@ pub(super) enum Refused {
     Failed(i16),
     /// The broker asks for more rounds of SCRAM than are computed.
     TooManyRounds,
+    /// The broker asks for so few rounds of SCRAM that the proof gives the password away.
+    TooFewRounds,
+    /// A password or a token would be readable for a peer that is not verified.
+    UnverifiedPeer,
     /// The broker is too old to tell what may be done with a topic.
     TooOld,
     /// The client asks something that it was not told it may.
@@ -84,6 +100,7 @@ pub(super) enum Progress {
 #[derive(Debug)]
 pub(super) struct Wire {
     login: Login,
+    peer: Identity,
     cluster: Arc<Mutex<Cluster>>,
     progress: Progress,
     /// Answers to the login so far.
@@ -101,9 +118,10 @@ struct Request {
 }
 
 impl Wire {
-    pub(super) fn new(login: Login, cluster: Arc<Mutex<Cluster>>) -> Self {
+    pub(super) fn new(login: Login, peer: Identity, cluster: Arc<Mutex<Cluster>>) -> Self {
         Self {
             login,
+            peer,
             cluster,
             progress: Progress::Silent,
             answers: 0,
@@ -117,17 +135,29 @@ impl Wire {
         self.progress
     }
 
-    /// Takes bytes that the client sends. They go on as they are.
-    pub(super) fn sent(&mut self, bytes: &[u8]) -> Result<(), Refused> {
+    /// Takes bytes that the client sends, and returns what has become certain. They go on as they are, where nothing is refused.
+    pub(super) fn sent(&mut self, bytes: &[u8]) -> Result<Vec<Event>, Refused> {
+        let mut events = Vec::new();
         for frame in self.sent.take(bytes, LONGEST)? {
             let mut reader = Reader(&frame);
             let (api, version, correlation) = (reader.i16()?, reader.i16()?, reader.i32()?);
             if self.open.len() == OPEN {
                 return Err(Refused::Unforeseen);
             }
+            let readable = matches!(self.login, Login::Plain | Login::Bearer);
+            if api == SASL_AUTHENTICATE && readable && self.peer == Identity::Unverified {
+                return Err(Refused::UnverifiedPeer);
+            }
+            let about_the_login = [API_VERSIONS, SASL_HANDSHAKE, SASL_AUTHENTICATE].contains(&api);
+            if self.login != Login::None && !about_the_login && self.progress == Progress::Answering {
+                // The client goes on only where it holds the login for accepted: with SCRAM the broker has then proven that it knows
+                // the password, too. That the broker calls the login accepted proves nothing.
+                self.progress = Progress::Accepted;
+                events.push(Event::Accepted);
+            }
             self.open.push_back(Request { api, version, correlation });
         }
-        Ok(())
+        Ok(events)
     }
 
     /// Takes bytes that the peer sends, and returns what the client may have of them, and what has become certain.
@@ -157,7 +187,7 @@ impl Wire {
         Ok((passed, events))
     }
 
-    /// An answer as the client may have it, and whether it accepts the login.
+    /// An answer as the client may have it, and whether it lets us in where nobody logs in.
     fn answer(&mut self, asked: Request, answer: &mut Reader<'_>) -> Result<(Vec<u8>, bool), Refused> {
         match asked.api {
             API_VERSIONS => Ok((message::versions(asked.version, answer)?, false)),
@@ -182,8 +212,8 @@ impl Wire {
                 if !said.iter().all(|byte| (32..127).contains(byte)) {
                     return Err(Refused::NotTheProtocol);
                 }
-                let accepts = self.judge(said)?;
-                Ok((message::authenticated(asked.version, said), accepts))
+                self.judge(said)?;
+                Ok((message::authenticated(asked.version, said), false))
             }
             METADATA | FIND_COORDINATOR | DESCRIBE_GROUPS => {
                 let mut cluster = self.cluster.lock().unwrap_or_else(PoisonError::into_inner);
@@ -192,22 +222,21 @@ impl Wire {
                     FIND_COORDINATOR => message::coordinator(answer, &mut cluster)?,
                     _ => message::groups(asked.version, answer)?,
                 };
-                // These are sent once the client takes itself for logged in.
                 Ok((body, self.login == Login::None))
             }
             _ => Err(Refused::Unforeseen),
         }
     }
 
-    /// Whether what the broker says in the login accepts it.
-    fn judge(&self, said: &[u8]) -> Result<bool, Refused> {
+    /// Whether the client may go on with what the broker says in the login.
+    fn judge(&self, said: &[u8]) -> Result<(), Refused> {
         match self.login {
             Login::None => Err(Refused::NotTheProtocol),
-            Login::Plain => Ok(true),
-            Login::Bearer if said.is_empty() => Ok(true),
+            Login::Plain => Ok(()),
+            Login::Bearer if said.is_empty() => Ok(()),
             Login::Bearer => Err(Refused::Rejected),
-            Login::Scram if self.answers > 1 => Ok(true),
-            Login::Scram => rounds(said).map(|()| false),
+            Login::Scram if self.answers > 1 => Ok(()),
+            Login::Scram => rounds(said),
         }
     }
 }
@@ -217,7 +246,8 @@ fn rounds(said: &[u8]) -> Result<(), Refused> {
     let text = std::str::from_utf8(said).map_err(|_| Refused::NotTheProtocol)?;
     let rounds = text.split(',').find_map(|part| part.strip_prefix("i=")).ok_or(Refused::NotTheProtocol)?;
     match rounds.parse::<u32>() {
-        Ok(rounds) if rounds <= ROUNDS => Ok(()),
+        Ok(..FEWEST_ROUNDS) => Err(Refused::TooFewRounds),
+        Ok(..=ROUNDS) => Ok(()),
         Ok(_) => Err(Refused::TooManyRounds),
         Err(_) if rounds.bytes().all(|byte| byte.is_ascii_digit()) && !rounds.is_empty() => Err(Refused::TooManyRounds),
         Err(_) => Err(Refused::NotTheProtocol),
@@ -293,7 +323,7 @@ mod tests {
     }
 
     fn wire(login: Login) -> Wire {
-        Wire::new(login, Arc::new(Mutex::new(Cluster::new("a.example:9092".to_owned()))))
+        Wire::new(login, Identity::Verified, Arc::new(Mutex::new(Cluster::new("a.example:9092".to_owned()))))
     }
 
     /// The list of versions that is just enough, in its oldest form.
@@ -314,7 +344,7 @@ mod tests {
         let mut talk = wire(login);
         let mut events = Vec::new();
         for (correlation, (api, version, answer)) in (7..).zip(steps) {
-            talk.sent(&request(*api, *version, correlation))?;
+            events.extend(talk.sent(&request(*api, *version, correlation))?);
             // Byte by byte: what is known early must not be known wrongly.
             for byte in response(correlation, answer) {
                 events.extend(talk.received(&[byte])?.1);
@@ -328,11 +358,10 @@ mod tests {
     }
 
     #[test]
-    fn a_login_is_accepted_by_its_last_answer() {
+    fn a_login_is_accepted_when_the_client_goes_on_and_not_when_the_broker_says_so() {
         use Event::{Accepted, Answered};
         let first = "r=abc,s=c2FsdA==,i=4096";
         for (login, steps) in [
-            (Login::None, vec![listed(), (METADATA, 8, metadata())]),
             (Login::Plain, vec![listed(), (17, 1, handshake(0)), (36, 1, authenticate(0, ""))]),
             (Login::Bearer, vec![listed(), (17, 1, handshake(0)), (36, 1, authenticate(0, ""))]),
             (
@@ -340,9 +369,27 @@ mod tests {
                 vec![listed(), (17, 1, handshake(0)), (36, 0, authenticate(0, first)), (36, 0, authenticate(0, "v=x"))],
             ),
         ] {
-            assert_eq!(conversation(login, &steps), Ok(vec![Answered, Accepted]), "{login:?}");
-            let before = &steps[..steps.len() - 1];
-            assert_eq!(conversation(login, before), Ok(vec![Answered]), "{login:?} before its last answer");
+            assert_eq!(conversation(login, &steps), Ok(vec![Answered]), "{login:?}: the broker's word is taken for it");
+            let on = [&steps[..], &[(METADATA, 8, metadata())]].concat();
+            assert_eq!(conversation(login, &on), Ok(vec![Answered, Accepted]), "{login:?}");
+        }
+    }
+
+    #[test]
+    fn who_does_not_log_in_is_let_in_by_an_answer() {
+        use Event::{Accepted, Answered};
+        assert_eq!(conversation(Login::None, &[listed()]), Ok(vec![Answered]));
+        assert_eq!(conversation(Login::None, &[listed(), (METADATA, 8, metadata())]), Ok(vec![Answered, Accepted]));
+    }
+
+    #[test]
+    fn a_readable_secret_goes_to_a_verified_peer_only() {
+        for (login, refused) in [(Login::Plain, true), (Login::Bearer, true), (Login::Scram, false)] {
+            let mut talk = wire(login);
+            talk.peer = Identity::Unverified;
+            assert_eq!(talk.sent(&request(SASL_HANDSHAKE, 1, 1)), Ok(vec![]));
+            let sent = talk.sent(&request(SASL_AUTHENTICATE, 1, 2));
+            assert_eq!(sent, if refused { Err(Refused::UnverifiedPeer) } else { Ok(vec![]) }, "{login:?}");
         }
     }
 
@@ -359,6 +406,8 @@ mod tests {
             (Login::Bearer, (36, 1, authenticate(0, "{\"status\":\"invalid_token\"}")), Refused::Rejected),
             (Login::Scram, (36, 1, first("1000001")), Refused::TooManyRounds),
             (Login::Scram, (36, 1, first("99999999999999999999")), Refused::TooManyRounds),
+            (Login::Scram, (36, 1, first("4095")), Refused::TooFewRounds),
+            (Login::Scram, (36, 1, first("0")), Refused::TooFewRounds),
             (Login::Scram, (36, 1, first("many")), Refused::NotTheProtocol),
             (Login::Scram, (36, 1, first("")), Refused::NotTheProtocol),
             (Login::Scram, (36, 1, authenticate(0, "nothing")), Refused::NotTheProtocol),
