@@ -1,5 +1,6 @@
 //! What the operator costs and how quick it is, measured on a real API server with etcd on disk and a real PostgreSQL: the
-//! built binary as it is shipped, with its defaults, the rights of the chart, and one connection type.
+//! built binary as it is shipped, with its defaults, the rights of the chart, and Connections of PostgreSQL; and each type's probe by
+//! itself.
 //!
 //! It prints figures beside the bare floor measured in the same run, and judges nothing. `hack/bench` starts it.
 
@@ -10,6 +11,12 @@
 #[path = "../../tests/harness/mod.rs"]
 #[expect(dead_code, reason = "every crate uses a part of it")]
 mod harness;
+#[path = "../../tests/harness/kafka.rs"]
+#[expect(dead_code, reason = "as above")]
+mod kafka;
+#[path = "../../tests/harness/moto.rs"]
+#[expect(dead_code, reason = "as above")]
+mod moto;
 
 mod create;
 mod crowd;
@@ -19,9 +26,11 @@ mod lookout;
 mod process;
 mod rest;
 mod stage;
+mod types;
 
 use std::time::{Duration, Instant};
 
+use harness::script;
 use stage::Stage;
 
 /// How much is measured.
@@ -101,6 +110,9 @@ async fn measure() -> Result<(), String> {
     }
     if wanted("probe") {
         floor::probes(&stage, &plan).await;
+    }
+    if wanted("types") {
+        types::measure(&stage, &plan).await;
     }
     if wanted("rest") {
         rest::measure(&stage, &plan).await?;

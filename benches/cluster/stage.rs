@@ -43,6 +43,7 @@ pub struct Stage {
     pub floor: Caller,
     /// The database.
     pub postgresql: SocketAddr,
+    authority: Vec<u8>,
     config: Config,
 }
 
@@ -73,8 +74,14 @@ impl Stage {
         let said = script::up("postgresql", &directory, &[], &[("MAX_CONNECTIONS", "400")])?;
         let address = format!("{}:{}", said["PGHOST"], said["PGPORT"]);
         let postgresql = address.parse().map_err(|error| format!("{address}: {error}"))?;
+        let authority = std::fs::read(&said["CA"]).map_err(|error| format!("{}: {error}", said["CA"]))?;
         let config = config(&plane.directory.join("kubeconfig")).await?;
-        Ok(Self { plane, account, floor, postgresql, config })
+        Ok(Self { plane, account, floor, postgresql, authority, config })
+    }
+
+    /// The CA of the database.
+    pub fn ca(&self) -> Roots {
+        Roots::from_pem(&self.authority).expect("a CA")
     }
 
     /// Starts the operator, and returns once it says that it is ready.
