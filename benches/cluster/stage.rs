@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use connection_operator::net::tls::Roots;
 use futures::StreamExt as _;
 use kube::{
     Client, Config,

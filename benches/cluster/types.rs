@@ -114,7 +114,8 @@ impl Subject {
         let settings = spec.settings().expect("settings");
         let tls = Tls { roots: self.roots.clone(), ..Tls::default() };
         let secret = Setting::from_spec("Secret bench");
-        let data = self.secret.iter().map(|(key, value)| ((*key).to_owned(), SecretValue::new(value.clone().into_bytes())));
+        let data =
+            self.secret.iter().map(|(key, value)| ((*key).to_owned(), SecretValue::new(value.clone().into_bytes())));
         let methods = settings.methods(&tls);
         let credentials =
             Credentials::select(data.collect(), &BTreeMap::new(), spec.type_.about().keys, &methods, &secret);

@@ -127,6 +127,7 @@ impl Look {
         let bridge = Bridge::new(net, &self.tls, self.way(), broker, others);
         let conversation = Conversation {
             config: self.config(broker),
+            password: self.password(),
             token,
             extensions: self.extensions(),
             topic: self.topic.clone(),
@@ -148,10 +149,7 @@ impl Look {
             tokio::select! {
                 biased;
                 failure = failed => Err(failure),
-                talked = talked => talked?.map_err(|Unanswered| {
-                    // The bridge knows nothing, so what came was well-formed as far as it looks, and no answer to the question.
-                    Failure::new(FailureClass::ProtocolMismatch)
-                }),
+                talked = talked => talked?,
             }
         };
         let ended = match share {
@@ -184,7 +182,15 @@ impl Look {
         }
     }
 
-    /// librdkafka's settings. TLS is done by the bridge, so there is none here.
+    /// A copy of the password, for the thread.
+    fn password(&self) -> Option<SecretValue> {
+        match &self.login {
+            Principal::Password { password, .. } => Some(SecretValue::new(password.expose().to_vec())),
+            Principal::None | Principal::Token { .. } | Principal::Grant { .. } => None,
+        }
+    }
+
+    /// librdkafka's settings but the password. TLS is done by the bridge, so there is none here.
     fn config(&self, broker: &Endpoint) -> ClientConfig {
         let mut config = ClientConfig::new();
         config.set("client.id", "connection-operator");
@@ -216,10 +222,9 @@ impl Look {
         }
         match &self.login {
             Principal::None => {}
-            Principal::Password { mechanism, user, password } => {
+            Principal::Password { mechanism, user, password: _ } => {
                 config.set("security.protocol", "sasl_plaintext").set("sasl.mechanism", mechanism.as_str());
                 config.set("sasl.username", user.text().unwrap_or_default());
-                config.set("sasl.password", password.text().unwrap_or_default());
             }
             Principal::Token { .. } | Principal::Grant { .. } => {
                 config.set("security.protocol", "sasl_plaintext").set("sasl.mechanism", "OAUTHBEARER");
@@ -326,6 +331,7 @@ impl Drop for GivenUp {
 /// What the thread does: it holds one conversation and ends.
 struct Conversation {
     config: ClientConfig,
+    password: Option<SecretValue>,
     token: Option<Arc<SecretValue>>,
     extensions: BTreeMap<String, String>,
     topic: Option<String>,
@@ -336,12 +342,23 @@ struct Conversation {
 }
 
 impl Conversation {
-    fn hold(&self) -> Result<Findings, Unanswered> {
-        let native = Native::new(&self.config, self.bridge.clone())?;
+    fn hold(&self) -> Result<Findings, Failure> {
+        // Every setting and every token was checked, so one that is not taken is our mistake.
+        let native = self.begin().map_err(|Unanswered| Failure::new(FailureClass::Internal))?;
+        // Where the bridge knows no reason, what came was well-formed and no answer to the question.
+        self.ask(&native).map_err(|Unanswered| Failure::new(FailureClass::ProtocolMismatch))
+    }
+
+    fn begin(&self) -> Result<Native, Unanswered> {
+        let native = Native::new(&self.config, self.password.as_ref(), self.bridge.clone())?;
         if let Some(token) = &self.token {
             let extensions: Vec<(&str, &str)> = self.extensions.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
-            native.set_token(&Token { text: token.text().unwrap_or_default(), extensions: &extensions })?;
+            native.set_token(&Token { text: token, extensions: &extensions })?;
         }
+        Ok(native)
+    }
+
+    fn ask(&self, native: &Native) -> Result<Findings, Unanswered> {
         self.bridge.wait(&self.given_up)?;
         let Some(topic) = &self.topic else { return Ok(Findings::default()) };
         let topic = native.describe_topic(topic, self.patience(), &self.given_up)?;

@@ -22,8 +22,8 @@ use rdkafka::{
         rd_kafka_DescribeConsumerGroups, rd_kafka_DescribeConsumerGroups_result_groups, rd_kafka_DescribeTopics,
         rd_kafka_DescribeTopics_result_topics, rd_kafka_TopicCollection_destroy,
         rd_kafka_TopicCollection_of_topic_names, rd_kafka_TopicDescription_authorized_operations,
-        rd_kafka_TopicDescription_error, rd_kafka_admin_op_t, rd_kafka_conf_set_connect_cb, rd_kafka_conf_t,
-        rd_kafka_error_destroy, rd_kafka_error_t, rd_kafka_event_DescribeConsumerGroups_result,
+        rd_kafka_TopicDescription_error, rd_kafka_admin_op_t, rd_kafka_conf_set, rd_kafka_conf_set_connect_cb,
+        rd_kafka_conf_t, rd_kafka_error_destroy, rd_kafka_error_t, rd_kafka_event_DescribeConsumerGroups_result,
         rd_kafka_event_DescribeTopics_result, rd_kafka_event_destroy, rd_kafka_event_t, rd_kafka_queue_destroy,
         rd_kafka_queue_new, rd_kafka_queue_poll, rd_kafka_queue_t, rd_kafka_t,
     },
@@ -33,9 +33,11 @@ use rdkafka::{
     types::RDKafkaType,
 };
 
+use secrecy::zeroize::Zeroizing;
 use tokio_util::sync::CancellationToken;
 
 use super::{Unanswered, bridge::Bridge};
+use crate::secret::SecretValue;
 
 /// How long one wait of librdkafka lasts at most, so that a thread whose look has ended ends soon.
 const SLICE: Duration = Duration::from_millis(50);
@@ -116,14 +118,37 @@ pub(super) enum Operation {
 
 /// A token to log in with, and what goes with it.
 pub(super) struct Token<'a> {
-    pub text: &'a str,
+    pub text: &'a SecretValue,
     pub extensions: &'a [(&'a str, &'a str)],
 }
 
 impl Native {
-    /// A client with these settings, which are right by their form. Nothing is connected to yet.
-    pub(super) fn new(config: &ClientConfig, bridge: Bridge) -> Result<Self, Unanswered> {
+    /// A client with these settings, which are right by their form, and this password. It connects by itself, to the configured
+    /// broker.
+    pub(super) fn new(
+        config: &ClientConfig,
+        password: Option<&SecretValue>,
+        bridge: Bridge,
+    ) -> Result<Self, Unanswered> {
         let native = config.create_native_config().map_err(|_| Unanswered)?;
+        if let Some(password) = password {
+            let password = Text::of(password)?;
+            let mut words = [0; 512];
+            // SAFETY: `native` is a live configuration that only we have; both texts end with NUL and are copied, and `words` is as
+            // large as is said.
+            let code = unsafe {
+                rd_kafka_conf_set(
+                    native.ptr(),
+                    c"sasl.password".as_ptr(),
+                    password.pointer(),
+                    words.as_mut_ptr(),
+                    words.len(),
+                )
+            };
+            if code as i32 != 0 {
+                return Err(Unanswered);
+            }
+        }
         // SAFETY: `native` is a live configuration that only we have; the callbacks have the types that librdkafka calls them by.
         unsafe {
             rd_kafka_conf_set_connect_cb(native.ptr(), Some(on_connect));
@@ -135,7 +160,7 @@ impl Native {
 
     /// Sets the token of OAUTHBEARER, before anything is connected to.
     pub(super) fn set_token(&self, token: &Token<'_>) -> Result<(), Unanswered> {
-        let text = CString::new(token.text).map_err(|_| Unanswered)?;
+        let text = Text::of(token.text)?;
         let pairs = token.extensions.iter().flat_map(|(name, value)| [*name, *value]);
         let pairs: Vec<CString> = pairs.map(CString::new).collect::<Result<_, _>>().map_err(|_| Unanswered)?;
         let mut extensions: Vec<*const c_char> = pairs.iter().map(|text| text.as_ptr()).collect();
@@ -145,7 +170,7 @@ impl Native {
         let code = unsafe {
             rd_kafka_oauthbearer_set_token(
                 self.pointer(),
-                text.as_ptr(),
+                text.pointer(),
                 FAR_OFF,
                 c"connection-operator".as_ptr(),
                 extensions.as_mut_ptr(),
@@ -247,6 +272,26 @@ impl Native {
 
     fn pointer(&self) -> *mut rd_kafka_t {
         self.client.native_ptr()
+    }
+}
+
+/// A secret as C takes it: with a NUL at its end. It is wiped when it is dropped; the copy that librdkafka makes is not.
+struct Text(Zeroizing<Vec<u8>>);
+
+impl Text {
+    fn of(value: &SecretValue) -> Result<Self, Unanswered> {
+        let bytes = value.expose();
+        if bytes.contains(&0) {
+            return Err(Unanswered);
+        }
+        let mut text = Zeroizing::new(Vec::with_capacity(bytes.len() + 1));
+        text.extend(bytes);
+        text.push(0);
+        Ok(Self(text))
+    }
+
+    fn pointer(&self) -> *const c_char {
+        self.0.as_ptr().cast()
     }
 }
 
