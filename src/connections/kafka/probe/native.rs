@@ -216,12 +216,8 @@ impl Native {
                 return Err(Unanswered);
             }
             let topic = *topics;
-            if let Some(code) = code_of(rd_kafka_TopicDescription_error(topic)) {
-                return Ok(Described::Refused(code));
-            }
-            let mut count = 0;
             let operations = rd_kafka_TopicDescription_authorized_operations(topic, &raw mut count);
-            Ok(operations_of(operations, count).map_or(Described::Untold, Described::Allowed))
+            Ok(described(rd_kafka_TopicDescription_error(topic), operations, count))
         }
     }
 
@@ -261,12 +257,8 @@ impl Native {
                 return Err(Unanswered);
             }
             let group = *groups;
-            if let Some(code) = code_of(rd_kafka_ConsumerGroupDescription_error(group)) {
-                return Ok(Described::Refused(code));
-            }
-            let mut count = 0;
             let operations = rd_kafka_ConsumerGroupDescription_authorized_operations(group, &raw mut count);
-            Ok(operations_of(operations, count).map_or(Described::Untold, Described::Allowed))
+            Ok(described(rd_kafka_ConsumerGroupDescription_error(group), operations, count))
         }
     }
 
@@ -447,6 +439,19 @@ impl Drop for Event {
     }
 }
 
+/// What is said about a topic or a group.
+///
+/// # Safety
+/// `error` is null or points to a live error, `operations` is null or points to `count` live operations.
+unsafe fn described(error: *const rd_kafka_error_t, operations: *const AclOperation, count: usize) -> Described {
+    // SAFETY: see above.
+    match unsafe { (code_of(error), operations_of(operations, count)) } {
+        (Some(code), _) => Described::Refused(code),
+        (None, Some(allowed)) => Described::Allowed(allowed),
+        (None, None) => Described::Untold,
+    }
+}
+
 /// The code of an error, `None` where there is none.
 ///
 /// # Safety
@@ -460,7 +465,8 @@ unsafe fn code_of(error: *const rd_kafka_error_t) -> Option<i32> {
     (code != 0).then_some(code)
 }
 
-/// The operations in a list of librdkafka; `None` where the broker left them out (KIP-430: the smallest number). They are read as numbers: a newer one is no value of the enum.
+/// The operations in a list of librdkafka; `None` where the broker left them out (KIP-430: the smallest number). They are read as
+/// numbers: a newer one is no value of the enum.
 ///
 /// # Safety
 /// `operations` is null or points to `count` live operations.
