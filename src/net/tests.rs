@@ -236,8 +236,10 @@ async fn only_the_allowed_ones_of_mixed_answers_are_dialled() {
         ("bad-turned.test", &["169.254.169.254", "0.0.0.0", "::1", "127.0.0.1"]),
     ];
     let network = World::new(allowed, Table::of(answers), 600).network("shop");
-    let stream = network.dial(&at("mixed.test", server.port())).await.unwrap();
+    let mut stream = network.dial(&at("mixed.test", server.port())).await.unwrap();
     assert_eq!(stream.peer().unwrap().ip(), Ipv4Addr::new(127, 0, 0, 3));
+    // What it says is said after it has counted.
+    assert_eq!(stream.read_u8().await.unwrap(), b'h');
     let before = server.accepted();
     let messages: Vec<String> = {
         let mut messages = Vec::new();
@@ -428,7 +430,9 @@ async fn a_name_that_a_peer_has_given_is_dialled_and_not_repeated() {
     let network = local_network(&[("canary.example", &["127.0.0.1"])]);
     let server = serve(close).await;
     let named = Endpoint::named_by_peer("canary.example", server.port());
-    assert!(network.dial(&named).await.is_ok());
+    let mut stream = network.dial(&named).await.unwrap();
+    // It ends the stream after it has counted.
+    stream.read_to_end(&mut Vec::new()).await.unwrap();
     assert_eq!(server.accepted(), 1);
     for endpoint in [Endpoint::named_by_peer("canary.invalid", 1), Endpoint::named_by_peer("canary.example", 1)] {
         let report = climb(local_network(&[("canary.example", &["127.0.0.1"])]), LIMIT, async move |net: Network| {
