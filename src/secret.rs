@@ -126,6 +126,27 @@ impl Credentials {
         }
     }
 
+    /// As [`take_text`](Self::take_text), of a value that a header or a token's message carries.
+    ///
+    /// # Errors
+    /// `CredentialsMalformed` too where it is not printable ASCII without a space.
+    pub fn take_printable(&mut self, name: &'static str, about: &Setting) -> Result<Option<SecretValue>, Failure> {
+        match self.take_text(name, about)? {
+            Some(value) if !value.expose().iter().all(u8::is_ascii_graphic) => {
+                Err(Failure::new(FailureClass::CredentialsMalformed)
+                    .about(about.clone())
+                    .word(name)
+                    .advice("it must be printable ASCII, without a space or a line break"))
+            }
+            value => Ok(value),
+        }
+    }
+
+    /// What is said where the canonical key `name` is needed and was not there to take.
+    pub fn missing(name: &'static str, about: &Setting) -> Failure {
+        Failure::new(FailureClass::SecretKeyMissing).about(about.clone()).word(name)
+    }
+
     /// The fingerprint of all values.
     pub fn digest(&self) -> Digest {
         Digest::of(self.0.iter().flat_map(|(name, value)| [name.as_bytes(), value.expose()]))

@@ -16,7 +16,7 @@ use super::{
     text,
 };
 use crate::{
-    failure::{Failure, FailureClass, Setting},
+    failure::{Failure, Setting},
     net::{Endpoint, tls::Tls},
     secret::{Credentials, Digest, Key, Method, SecretValue},
 };
@@ -220,10 +220,7 @@ impl Definition for Settings {
 
 impl Settings {
     fn login(&self, credentials: &mut Credentials, secret: &Setting, namespace: &str) -> Result<Principal, Failure> {
-        let mut needed = |name| {
-            let missing = || Failure::new(FailureClass::SecretKeyMissing).about(secret.clone()).word(name);
-            credentials.take_text(name, secret)?.ok_or_else(missing)
-        };
+        let mut needed = |name| credentials.take_text(name, secret)?.ok_or_else(|| Credentials::missing(name, secret));
         let extensions = || self.oauth.as_ref().and_then(|oauth| oauth.extensions.clone()).unwrap_or_default();
         Ok(match (self.sasl_mechanism, &self.oauth) {
             (None, _) => Principal::None,
@@ -238,13 +235,8 @@ impl Settings {
                 extensions: extensions(),
             },
             (Some(Mechanism::OauthBearer), None) => {
-                let token = needed(TOKEN)?;
-                if !token.expose().iter().all(u8::is_ascii_graphic) {
-                    return Err(Failure::new(FailureClass::CredentialsMalformed)
-                        .about(secret.clone())
-                        .word(TOKEN)
-                        .advice("it must be printable ASCII, without a space or a line break"));
-                }
+                let token = credentials.take_printable(TOKEN, secret)?;
+                let token = token.ok_or_else(|| Credentials::missing(TOKEN, secret))?;
                 Principal::Token { token, extensions: extensions() }
             }
             (Some(mechanism @ (Mechanism::Plain | Mechanism::ScramSha256 | Mechanism::ScramSha512)), _) => {

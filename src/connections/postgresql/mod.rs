@@ -16,9 +16,8 @@ use super::{
     text,
 };
 use crate::{
-    failure::{Failure, FailureClass},
     net::{Endpoint, tls::Tls},
-    secret::{Digest, Key, Method, SecretValue},
+    secret::{Credentials, Digest, Key, Method, SecretValue},
 };
 
 /// What is the same for every PostgreSQL connection.
@@ -89,9 +88,7 @@ impl Definition for Settings {
         self.check(&permissions)?;
         let user = match &self.username {
             Some(username) => SecretValue::new(username.clone().into_bytes()),
-            None => credentials
-                .take_text(USERNAME, &secret)?
-                .ok_or_else(|| Failure::new(FailureClass::SecretKeyMissing).about(secret.clone()).word(USERNAME))?,
+            None => credentials.take_text(USERNAME, &secret)?.ok_or_else(|| Credentials::missing(USERNAME, &secret))?,
         };
         let password = credentials.take_text(PASSWORD, &secret)?;
         let endpoint = Endpoint::of(&self.host.0, self.port.0, &namespace);
@@ -224,7 +221,6 @@ mod tests {
     use crate::{
         failure::{Reason, Setting},
         net::tls::{Identity, Mode},
-        secret::Credentials,
     };
 
     fn settings(extra: &serde_json::Value) -> Settings {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     connections::{Refusal, fields::HttpUrl},
-    failure::{Code, Failure, FailureClass, Setting},
+    failure::{Code, Failure, Setting},
     secret::{Credentials, Key, Method, SecretValue},
 };
 
@@ -183,21 +183,12 @@ impl Keys {
     /// # Errors
     /// `CredentialsMalformed` where a value cannot stand in a header, in which id and token are sent.
     pub fn take(credentials: &mut Credentials, about: &Setting) -> Result<Self, Failure> {
-        let mut header = |name| match credentials.take_text(name, about)? {
-            Some(value) if !value.expose().iter().all(u8::is_ascii_graphic) => {
-                Err(Failure::new(FailureClass::CredentialsMalformed)
-                    .about(about.clone())
-                    .word(name)
-                    .advice("it must be printable ASCII, without a space or a line break"))
-            }
-            value => Ok(value),
-        };
-        let (id, token) = (header(ACCESS_KEY_ID)?, header(SESSION_TOKEN)?);
+        let id = credentials.take_printable(ACCESS_KEY_ID, about)?;
+        let token = credentials.take_printable(SESSION_TOKEN, about)?;
         let secret = credentials.take_text(SECRET_ACCESS_KEY, about)?;
-        let missing = |name| Failure::new(FailureClass::SecretKeyMissing).about(about.clone()).word(name);
         Ok(Self {
-            id: id.ok_or_else(|| missing(ACCESS_KEY_ID))?,
-            secret: secret.ok_or_else(|| missing(SECRET_ACCESS_KEY))?,
+            id: id.ok_or_else(|| Credentials::missing(ACCESS_KEY_ID, about))?,
+            secret: secret.ok_or_else(|| Credentials::missing(SECRET_ACCESS_KEY, about))?,
             token,
         })
     }
