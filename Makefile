@@ -8,7 +8,7 @@ help: ## this list
 demo: ## the operator in two minutes; KEEP=1 leaves it running, CONTEXT=name uses a cluster of yours
 	@KEEP='$(KEEP)' CONTEXT='$(CONTEXT)' hack/demo
 
-test: ## everything: formatting, lints, unit tests, tests against a real API server and PostgreSQL
+test: ## everything: formatting, lints, unit tests, tests against a real API server and real systems
 	@hack/test
 
 test-unit: ## the tests that need nothing but the code
