@@ -18,27 +18,29 @@ const ENDPOINT: &str = "endpoint";
 /// What URLs of systems begin with; other URLs name things inside of one.
 const SCHEMES: [&str; 4] = ["http", "https", "webhdfs", "swebhdfs"];
 
-/// Aims the settings of a type at `address`. A service whose hosts are known without a field has one for another endpoint,
-/// which is set: in the settings, and in a part of them that has an endpoint of its own.
+/// Aims the settings of a type at `address`. A service whose hosts are known without a field has one for another endpoint or
+/// host, which is set: in the settings, and in a part of them that has one of its own.
 ///
 /// # Panics
 /// Where nothing says where the system is.
 pub fn aim(kind: ConnectionType, settings: &mut Value, address: SocketAddr) {
     let crd = json!(Connection::crd());
     let spec = crd.pointer("/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties").expect("a schema");
-    name_endpoints(settings, &spec[kind.member()]);
+    name_places(settings, &spec[kind.member()]);
     aim_named(settings, address);
 }
 
-/// Names an endpoint wherever the schema has a field for one and nothing is in it.
-fn name_endpoints(settings: &mut Value, schema: &Value) {
+/// Names an endpoint or a host wherever the schema has a field for one and nothing is in it.
+fn name_places(settings: &mut Value, schema: &Value) {
     let Value::Object(fields) = settings else { return };
     let known = schema["properties"].as_object().into_iter().flatten();
     for (name, schema) in known {
         if name == ENDPOINT {
             fields.entry(name).or_insert_with(|| json!("https://unnamed"));
+        } else if HOSTS.contains(&name.as_str()) {
+            fields.entry(name).or_insert_with(|| json!("unnamed"));
         } else if let Some(field) = fields.get_mut(name) {
-            name_endpoints(field, schema);
+            name_places(field, schema);
         }
     }
 }
@@ -105,17 +107,21 @@ fn every_form_of_an_address_is_replaced_and_nothing_else() {
 }
 
 #[test]
-fn an_endpoint_is_named_where_the_schema_has_one_and_nowhere_else() {
+fn an_endpoint_or_a_host_is_named_where_the_schema_has_one_and_nowhere_else() {
     let endpoint = json!({"properties": {"endpoint": {}}});
     let schema = json!({"properties": {"endpoint": {}, "role": endpoint, "other": {}, "absent": endpoint}});
     let mut settings = json!({"bucket": "orders", "role": {"name": "x"}, "other": {"name": "x"}});
-    name_endpoints(&mut settings, &schema);
+    name_places(&mut settings, &schema);
     aim_named(&mut settings, "127.0.0.1:7".parse().unwrap());
     let url = "https://127.0.0.1:7";
     let expected = json!({
         "bucket": "orders", "endpoint": url, "role": {"name": "x", "endpoint": url}, "other": {"name": "x"},
     });
     assert_eq!(settings, expected);
+    let mut account = json!({"account": "shop"});
+    name_places(&mut account, &json!({"properties": {"account": {}, "host": {}, "port": {}}}));
+    aim_named(&mut account, "127.0.0.1:7".parse().unwrap());
+    assert_eq!(account, json!({"account": "shop", "host": "127.0.0.1", "port": 7}));
 }
 
 #[test]

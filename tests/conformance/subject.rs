@@ -64,7 +64,8 @@ impl Subject {
         let mut objects = BTreeMap::new();
         for document in example.of_kind("Secret").chain(example.of_kind("ConfigMap")) {
             let fields = ["stringData", "data"].iter().filter_map(|field| document[field].as_object()).flatten();
-            let data = fields.map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().into())).collect();
+            let data =
+                fields.map(|(key, value)| (key.clone(), filled(value.as_str().unwrap_or_default()).into())).collect();
             objects.insert(document["metadata"]["name"].as_str().unwrap_or_default().to_owned(), data);
         }
         let spec = example.manifest()["spec"].clone();
@@ -141,6 +142,15 @@ impl Subject {
         }
         readings
     }
+}
+
+/// A value of an example, with a key of ours where it shows that a private key belongs there: no example has one, so that nobody
+/// uses it.
+fn filled(value: &str) -> String {
+    static KEY: LazyLock<String> = LazyLock::new(|| {
+        rcgen::KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).expect("a key").serialize_pem().replace("\r\n", "\n")
+    });
+    value.replace("-----BEGIN PRIVATE KEY-----\n…\n-----END PRIVATE KEY-----\n", &KEY)
 }
 
 /// The certificate of an authority that has signed nothing, as PEM.
