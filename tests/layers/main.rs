@@ -39,7 +39,7 @@ const EXCEPTIONS: [(&str, &str); 2] = [
 ];
 
 /// Files that decide: they know no clock, no client and no wait. Those of a folder that is there must be there.
-const PURE: [&str; 23] = [
+const PURE: [&str; 24] = [
     "secret.rs",
     "net/policy.rs",
     "net/targets.rs",
@@ -47,6 +47,7 @@ const PURE: [&str; 23] = [
     "connections/text.rs",
     "connections/family/aws/codes.rs",
     "connections/family/aws/xml.rs",
+    "connections/family/pgwire/messages.rs",
     "connections/kafka/probe/message.rs",
     "connections/kafka/probe/wire.rs",
     "usage/extract.rs",

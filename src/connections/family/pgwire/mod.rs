@@ -1,0 +1,94 @@
+//! PostgreSQL's protocol, for every type that speaks it: what is looked for in a catalog, and whether it is there. This file
+//! decides; `login.rs` and `guard.rs` talk.
+
+mod guard;
+pub mod login;
+mod messages;
+
+pub use messages::Asked;
+
+use crate::{
+    connections::Permission,
+    failure::{Failure, FailureClass, Setting},
+};
+
+/// What is asked for.
+#[derive(Debug)]
+pub struct Target {
+    /// The schema, by its exact name.
+    pub schema: Option<String>,
+    /// The table, by its exact name.
+    pub table: Option<String>,
+    /// What must be permitted on the table.
+    pub permissions: Vec<Permission>,
+}
+
+/// What the catalog says about the target.
+#[derive(Debug, Default)]
+pub struct Catalog {
+    /// The schema that is asked for is not in it.
+    pub schema_missing: bool,
+    /// What the user may do with the table, where it is in it.
+    pub table: Option<Rights>,
+}
+
+/// What the user may do with the table, and with its schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rights {
+    /// `USAGE` on the schema.
+    pub usage: bool,
+    /// `SELECT` on the table.
+    pub select: bool,
+    /// `INSERT` on the table.
+    pub insert: bool,
+}
+
+impl Rights {
+    const fn allow(self, permission: Permission) -> bool {
+        match permission {
+            Permission::List => true,
+            Permission::Read => self.usage && self.select,
+            Permission::Write => self.usage && self.insert,
+        }
+    }
+}
+
+impl Target {
+    /// Whether that is enough.
+    ///
+    /// # Errors
+    /// What is missing.
+    pub fn judge(&self, catalog: &Catalog) -> Result<(), Failure> {
+        if catalog.schema_missing {
+            return Err(Failure::new(FailureClass::TargetNotFound).about(named(
+                "schema",
+                self.schema.as_deref(),
+                None,
+            )));
+        }
+        let Some(table) = &self.table else { return Ok(()) };
+        let about = named("table", self.schema.as_deref(), Some(table));
+        let Some(rights) = &catalog.table else {
+            let failure = Failure::new(FailureClass::TargetNotFound).about(about);
+            return Err(match self.schema {
+                Some(_) => failure,
+                None => failure.advice(
+                    "create it, correct the name, or name its schema: one that the user has no USAGE on is not searched",
+                ),
+            });
+        };
+        let missing: Vec<Permission> = self.permissions.iter().copied().filter(|p| !rights.allow(*p)).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let failure = Failure::new(FailureClass::PermissionDenied).about(about);
+        let failure = missing.iter().fold(failure, |failure, permission| failure.word(permission.as_str()));
+        Err(if rights.usage { failure } else { failure.advice("grant USAGE on its schema and the permission on it") })
+    }
+}
+
+/// What the protocol calls a table or a schema of the spec, for a message.
+fn named(kind: &str, schema: Option<&str>, table: Option<&str>) -> Setting {
+    let name: Vec<&str> = schema.into_iter().chain(table).collect();
+    Setting::from_spec(format!("{kind} {}", name.join(".")))
+}
