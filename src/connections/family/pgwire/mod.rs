@@ -54,6 +54,11 @@ impl Rights {
 }
 
 impl Target {
+    /// The table, as messages call it.
+    pub fn shown(&self) -> Option<Setting> {
+        self.table.as_deref().map(|table| named("table", self.schema.as_deref(), Some(table)))
+    }
+
     /// Whether that is enough.
     ///
     /// # Errors
@@ -66,8 +71,7 @@ impl Target {
                 None,
             )));
         }
-        let Some(table) = &self.table else { return Ok(()) };
-        let about = named("table", self.schema.as_deref(), Some(table));
+        let Some(about) = self.shown() else { return Ok(()) };
         let Some(rights) = &catalog.table else {
             let failure = Failure::new(FailureClass::TargetNotFound).about(about);
             return Err(match self.schema {
