@@ -29,6 +29,8 @@ from moto.core import DEFAULT_ACCOUNT_ID as ACCOUNT
 from moto.iam.access_control import CreateAccessKeyFailure, IAMPolicy, PermissionResult, create_access_key
 from moto.iam.models import iam_backends
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from moto.redshift.models import redshift_backends
+from moto.redshift.responses import RedshiftResponse
 from moto.s3.exceptions import MalformedXML, NoSuchUpload
 from moto.s3.models import S3Backend, s3_backends
 from moto.sts.models import sts_backends
@@ -51,6 +53,8 @@ def allow(*pairs):
 BUCKETS = "arn:aws:s3:::orders arn:aws:s3:::empty arn:aws:s3:::frankfurt"
 OBJECTS = "arn:aws:s3:::orders/* arn:aws:s3:::empty/* arn:aws:s3:::frankfurt/*"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/connection-reader"
+WAREHOUSE = f"arn:aws:redshift:us-east-1:{ACCOUNT}"
+ANALYST = allow(("redshift:GetClusterCredentials", f"{WAREHOUSE}:dbuser:sales/analyst {WAREHOUSE}:dbname:sales/warehouse"))
 READER = allow(("s3:ListBucket", BUCKETS), ("s3:GetObject", OBJECTS))
 USERS = {
     "admin": allow(("*", "*")),
@@ -61,6 +65,15 @@ USERS = {
     "putter": allow(("s3:ListBucket", BUCKETS), ("s3:PutObject", OBJECTS)),
     "nobody": None,
     "assumer": allow(("sts:AssumeRole", ROLE)),
+    "analyst": ANALYST,
+    "guest": allow(("redshift:GetClusterCredentials", f"{WAREHOUSE}:dbuser:sales/analyst")),
+}
+CLUSTER = {
+    "cluster_identifier": "sales", "node_type": "ra3.xlplus", "master_username": "admin", "master_user_password": "Admin-secret-1",
+    "db_name": "warehouse", "cluster_type": "single-node", "cluster_security_groups": [], "vpc_security_group_ids": [],
+    "cluster_subnet_group_name": None, "availability_zone": "us-east-1a", "preferred_maintenance_window": None,
+    "cluster_parameter_group_name": None, "automated_snapshot_retention_period": None, "port": 5439, "cluster_version": "1.0",
+    "allow_version_upgrade": True, "number_of_nodes": 1, "publicly_accessible": False, "encrypted": True, "region_name": "us-east-1",
 }
 
 
@@ -77,6 +90,7 @@ def seed():
             IAM.put_user_policy(user, "rights", policy)
         key = IAM.create_access_key(user)
         said[f"{user.upper()}_KEY"], said[f"{user.upper()}_SECRET"] = key.access_key_id, key.secret_access_key
+    redshift_backends[ACCOUNT]["us-east-1"].create_cluster(**CLUSTER)
     trust = {
         "Effect": "Allow",
         "Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:user/assumer"},
@@ -86,6 +100,7 @@ def seed():
     trust = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
     IAM.create_role("connection-reader", trust, "/", None, "reads orders", [], "3600")
     IAM.put_role_policy("connection-reader", "rights", READER)
+    IAM.put_role_policy("connection-reader", "warehouse", ANALYST)
     said["ROLE_ARN"], said["EXTERNAL_ID"] = ROLE, "ext-1"
     for name, seconds in {"SESSION": 43200, "EXPIRED": -60}.items():
         session = STS.assume_role("us-east-1", name.lower(), ROLE, None, seconds, "ext-1")
@@ -293,7 +308,34 @@ def mended(call, status, headers, body):
     if status == 200 and call.form.get("Action") == "AssumeRole" and not external_id_fits(call):
         message = f"User: {call.principal().arn} is not authorized to perform: sts:AssumeRole on resource: {call.form['RoleArn']}"
         return service_error(call, "AccessDenied", message)
+    if call.action == "redshift:GetClusterCredentials":
+        return mended_password(call, code, status, headers, body)
     return status, headers, body
+
+
+def mended_password(call, code, status, headers, body):
+    """moto asks for no right on the database, and gives a password that no database knows; this one the PostgreSQL of hack/postgresql does."""
+    if code == "ClusterNotFound":
+        return 404, headers, body
+    if status != 200:
+        return status, headers, body
+    database = f"arn:aws:redshift:{call.region}:{ACCOUNT}:dbname:{call.form['ClusterIdentifier']}/{call.form.get('DbName', '*')}"
+    if not call.may(call.action, database):
+        message = f"User: {call.principal().arn} is not authorized to perform: {call.action} on resource: {database}"
+        return service_error(call, "AccessDenied", message)
+    password = f"<DbPassword>{call.form['DbUser']}-canary</DbPassword>".encode()
+    return status, headers, re.sub(rb"<DbPassword>.*?</DbPassword>", password, body)
+
+
+def determine_resource(self):
+    """moto knows what a right is about for few services; for this one without it only `*` would fit."""
+    if self._get_action() != "GetClusterCredentials":
+        return "*"
+    user = f"{self._get_param('ClusterIdentifier')}/{self._get_param('DbUser')}"
+    return f"arn:aws:redshift:{self.region}:{ACCOUNT}:dbuser:{user}"
+
+
+RedshiftResponse._determine_resource = determine_resource
 
 
 def external_id_fits(call):

@@ -97,13 +97,16 @@ macro_rules! connection_types {
         )+ }
     };
 }
+
 pub mod kafka;
 pub mod postgresql;
+pub mod redshift;
 pub mod s3;
 pub mod snowflake;
 
 connection_types! {
     S3, s3, "s3", "A bucket of Amazon S3, or of a system that speaks its protocol.";
+    Redshift, redshift, "redshift", "A database of Amazon Redshift, of a cluster or of a serverless workgroup.";
     Snowflake, snowflake, "snowflake", "An account of Snowflake, through its SQL API.";
     PostgreSQL, postgresql, "postgresql", "A database of PostgreSQL, or of a server that speaks its protocol.";
     Kafka, kafka, "kafka", "A cluster of Apache Kafka, or of a system that speaks its protocol.";

@@ -215,7 +215,7 @@ impl FailureClass {
                 Some(Access),
                 Unknown,
                 Reason::PermissionNotProvable,
-                "a permission on {} cannot be proven without writing",
+                "a permission on {} cannot be proven without using it",
             ),
             Self::Internal => {
                 row(None, Unknown, Reason::InternalError, "the probe of {} failed inside the operator; this is a bug")

@@ -245,7 +245,7 @@ impl Reason {
             }
             Self::TargetUnavailable => "The target exists and cannot be used now.",
             Self::WrongRegion => "The target is in another region.",
-            Self::PermissionNotProvable => "A permission cannot be proven without writing, so it was not.",
+            Self::PermissionNotProvable => "A permission cannot be proven without using it, so it was not.",
             Self::Referenced => "At least one object uses the connection.",
             Self::NotReferenced => "No object uses the connection.",
             Self::UsageUnknown => "A kind that can use connections could not be listed.",

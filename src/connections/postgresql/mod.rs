@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     About, Definition, Given, Lockout, Permission, Prepared, Refusal,
+    family::pgwire::Target,
     fields::{Host, Port},
     text,
 };
@@ -99,9 +100,7 @@ impl Definition for Settings {
             user,
             password,
             database: self.database.clone(),
-            schema: self.schema.clone(),
-            table: self.table.clone(),
-            permissions,
+            target: Target { schema: self.schema.clone(), table: self.table.clone(), permissions },
         };
         Ok(Prepared { probe: Box::new(probe), account })
     }

@@ -9,8 +9,9 @@ use aws_sigv4::{
 };
 use bytes::Bytes;
 use http::{Request, header::CONTENT_TYPE};
+use serde::Serialize;
 
-use super::{Keys, Region};
+use super::{Keys, Region, codes::Refused, json, xml};
 use crate::{
     failure::{Failure, FailureClass},
     net::{Network, http::Answer, tls::Tls},
@@ -27,8 +28,19 @@ pub struct Service<'a> {
     pub url: &'a str,
 }
 
+/// What a service made of a request that reached it: a document, or what it said instead.
+pub type Reply = Result<Bytes, Refused>;
+
+/// A JSON protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "their names are those of the protocols")]
+pub enum Json {
+    V1_0,
+    V1_1,
+}
+
 impl Service<'_> {
-    /// Sends an action of the Query protocol and returns what came back, whatever its status.
+    /// Sends an action of the Query protocol; the document is XML.
     ///
     /// # Errors
     /// What did not pass on the way.
@@ -38,12 +50,50 @@ impl Service<'_> {
         tls: &Tls,
         keys: &Keys,
         parameters: &[(&str, &str)],
-    ) -> Result<Answer, Failure> {
+    ) -> Result<Reply, Failure> {
         let form = form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).finish();
         let request = Request::post(self.url)
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded; charset=utf-8")
-            .body(Bytes::from(form))
-            .map_err(|_| Failure::new(FailureClass::Internal))?;
+            .body(Bytes::from(form));
+        let answer = self.send(net, tls, keys, request).await?;
+        reply(&answer, |body| xml::text(body, &["ErrorResponse", "Error", "Code"]))
+    }
+
+    /// Sends an operation of a JSON protocol, by its full name such as `RedshiftServerless.GetCredentials`; the document is JSON.
+    ///
+    /// # Errors
+    /// What did not pass on the way.
+    pub async fn json(
+        &self,
+        net: &Network,
+        tls: &Tls,
+        keys: &Keys,
+        protocol: Json,
+        operation: &str,
+        input: &(impl Serialize + Sync),
+    ) -> Result<Reply, Failure> {
+        let kind = match protocol {
+            Json::V1_0 => "application/x-amz-json-1.0",
+            Json::V1_1 => "application/x-amz-json-1.1",
+        };
+        let input = serde_json::to_vec(input).map_err(|_| Failure::new(FailureClass::Internal))?;
+        let request = Request::post(self.url)
+            .header(CONTENT_TYPE, kind)
+            .header("x-amz-target", operation)
+            .body(Bytes::from(input));
+        let answer = self.send(net, tls, keys, request).await?;
+        let header = answer.headers.get("x-amzn-errortype").and_then(|value| value.to_str().ok());
+        reply(&answer, |body| json::code(header, body))
+    }
+
+    async fn send(
+        &self,
+        net: &Network,
+        tls: &Tls,
+        keys: &Keys,
+        request: http::Result<Request<Bytes>>,
+    ) -> Result<Answer, Failure> {
+        let request = request.map_err(|_| Failure::new(FailureClass::Internal))?;
         net.exchange(tls, self.sign(keys, request)?).await
     }
 
@@ -70,6 +120,14 @@ impl Service<'_> {
         instructions.apply_to_request_http1x(&mut request);
         Ok(request)
     }
+}
+
+fn reply(answer: &Answer, code: impl FnOnce(&[u8]) -> Option<String>) -> Result<Reply, Failure> {
+    let body = answer.whole()?;
+    if answer.status.is_success() {
+        return Ok(Ok(body));
+    }
+    Ok(Err(Refused { status: answer.status, code: code(&body), region: None }))
 }
 
 /// The keys in the form in which signers of AWS take them.

@@ -1,7 +1,7 @@
 //! The error codes of AWS, in one table for all its services, and of systems that speak the same protocols. Pure.
 //!
-//! From "Error Responses" of the S3 API Reference and "Common Error Types" of the other services' references, 2026; those with
-//! `MinIO` in a comment from that system.
+//! From "Error Responses" of the S3 API Reference, "Common Error Types" of the other services' references and the errors of the
+//! actions that are called, 2026; those with `MinIO` in a comment from that system.
 
 use http::StatusCode;
 
@@ -33,6 +33,8 @@ const TABLE: &[Row] = &[
     ("RequestExpired", FailureClass::ClockSkewed),
     ("RequestInTheFuture", FailureClass::ClockSkewed),
     ("RequestTimeTooSkewed", FailureClass::ClockSkewed),
+    // Amazon Redshift: this cluster gives no temporary passwords.
+    ("UnsupportedOperation", FailureClass::AuthenticationMethodNotSupported),
     // What may you do?
     ("AccessDenied", FailureClass::PermissionDenied),
     ("AccessDeniedException", FailureClass::PermissionDenied),
@@ -43,6 +45,8 @@ const TABLE: &[Row] = &[
     ("UnauthorizedAccess", FailureClass::PermissionDenied),
     ("UnauthorizedOperation", FailureClass::PermissionDenied),
     // Where is it?
+    ("ClusterNotFound", FailureClass::TargetNotFound),
+    ("ClusterNotFoundFault", FailureClass::TargetNotFound),
     ("NoSuchBucket", FailureClass::TargetNotFound),
     ("ResourceNotFoundException", FailureClass::TargetNotFound),
     ("AuthorizationHeaderMalformed", FailureClass::WrongRegion),
@@ -50,6 +54,7 @@ const TABLE: &[Row] = &[
     ("PermanentRedirect", FailureClass::WrongRegion),
     ("RegionDisabledException", FailureClass::WrongRegion),
     // Not now.
+    ("InvalidClusterState", FailureClass::TargetUnavailable),
     ("LimitExceededException", FailureClass::Throttled),
     ("OverLimit", FailureClass::Throttled),
     ("ProvisionedThroughputExceededException", FailureClass::Throttled),

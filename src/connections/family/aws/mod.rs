@@ -15,8 +15,9 @@ use crate::{
 
 pub mod call;
 pub mod codes;
+mod json;
 pub mod sts;
-mod xml;
+pub mod xml;
 
 /// The canonical key of the access key's id.
 pub const ACCESS_KEY_ID: &str = "accessKeyId";
@@ -102,6 +103,15 @@ impl Region {
         let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
         let valid = (1..=32).contains(&self.0.len()) && self.0.chars().all(allowed);
         if valid { Ok(()) } else { Err(Refusal::Invalid(format!("`{field}` must be the name of a region"))) }
+    }
+
+    /// The URL that calls of a service go to: the endpoint's where one is named, else that of the service in this region, by the
+    /// first part of its host's name.
+    pub fn url(&self, service: &str, endpoint: Option<&HttpUrl>, namespace: &str) -> String {
+        match endpoint {
+            Some(endpoint) => endpoint.complete(namespace).trim_end_matches('/').to_owned() + "/",
+            None => format!("https://{service}.{}.{}/", self.0, self.suffix()),
+        }
     }
 
     /// What the names of hosts of this region end in (the partitions' `dnsSuffix` in the SDKs' `partitions.json`).
@@ -253,6 +263,15 @@ mod tests {
         assert_eq!(region("cn-north-1").suffix(), "amazonaws.com.cn");
         assert_eq!(region("us-isob-east-1").suffix(), "sc2s.sgov.gov");
         assert_eq!(region("us-east-1").suffix(), "amazonaws.com");
+    }
+
+    #[test]
+    fn a_service_is_in_its_region_unless_an_endpoint_is_named() {
+        let region = Region("cn-north-1".to_owned());
+        assert_eq!(region.url("sts", None, "shop"), "https://sts.cn-north-1.amazonaws.com.cn/");
+        for named in ["https://sts:8443", "https://sts:8443/"] {
+            assert_eq!(region.url("sts", Some(&HttpUrl(named.to_owned())), "shop"), "https://sts.shop.svc:8443/");
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::{AssumeRole, Keys, Region, call::Service, codes::Refused, xml};
 use crate::{
     failure::{Failure, FailureClass},
-    net::{Network, http::Answer, tls::Tls},
+    net::{Network, tls::Tls},
     secret::SecretValue,
 };
 
@@ -23,12 +23,9 @@ impl Exchange {
     /// Asks the service of `region`, or the endpoint that the role names, about `role`. `tls.serverName` is about the type's own
     /// endpoint and not used here; the trusted CAs are.
     pub fn of(role: &AssumeRole, region: &Region, namespace: &str, tls: &Tls) -> Self {
-        let url = match &role.endpoint {
-            Some(endpoint) => endpoint.complete(namespace).trim_end_matches('/').to_owned(),
-            None => format!("https://sts.{}.{}", region.0, region.suffix()),
-        };
+        let url = region.url("sts", role.endpoint.as_ref(), namespace);
         let tls = Tls { server_name: None, ..tls.clone() };
-        Self { role: role.clone(), region: region.clone(), url: url + "/", tls }
+        Self { role: role.clone(), region: region.clone(), url, tls }
     }
 
     /// The role's keys.
@@ -47,35 +44,33 @@ impl Exchange {
             ("DurationSeconds", DURATION),
         ];
         parameters.extend(self.role.external_id.as_deref().map(|id| ("ExternalId", id)));
-        let answer = service.query(net, &self.tls, own, &parameters).await?;
-        let keys = self.read(&answer);
+        let reply = service.query(net, &self.tls, own, &parameters).await?;
+        let keys = reply.map_err(|refused| self.explain(&refused)).and_then(|document| read(&document));
         keys.map_err(|failure| match net.endpoint() {
             Some(endpoint) => failure.about_at_least(&endpoint.shown()),
             None => failure,
         })
     }
 
-    fn read(&self, answer: &Answer) -> Result<Keys, Failure> {
-        let body = answer.whole()?;
-        if !answer.status.is_success() {
-            let code = xml::text(&body, &["ErrorResponse", "Error", "Code"]);
-            let refused = Refused { status: answer.status, code, region: None };
-            return Err(match refused.class() {
-                FailureClass::PermissionDenied => refused
-                    .failure()
-                    .about(self.role.shown())
-                    .word("sts:AssumeRole")
-                    .advice("let these keys assume the role: its trust policy must name them, and the external id if it demands one"),
-                _ => refused.failure(),
-            });
+    fn explain(&self, refused: &Refused) -> Failure {
+        match refused.class() {
+            FailureClass::PermissionDenied => refused
+                .failure()
+                .about(self.role.shown())
+                .word("sts:AssumeRole")
+                .advice("let these keys assume the role: its trust policy must name them, and the external id if it demands one"),
+            _ => refused.failure(),
         }
-        let value = |name| {
-            let found = xml::text(&body, &["AssumeRoleResponse", "AssumeRoleResult", "Credentials", name]);
-            let sendable = found.filter(|text| text.bytes().all(|byte| byte.is_ascii_graphic()));
-            sendable
-                .map(|text| SecretValue::new(text.into_bytes()))
-                .ok_or_else(|| Failure::new(FailureClass::ProtocolMismatch))
-        };
-        Ok(Keys { id: value("AccessKeyId")?, secret: value("SecretAccessKey")?, token: Some(value("SessionToken")?) })
     }
+}
+
+fn read(document: &[u8]) -> Result<Keys, Failure> {
+    let value = |name| {
+        let found = xml::text(document, &["AssumeRoleResponse", "AssumeRoleResult", "Credentials", name]);
+        let sendable = found.filter(|text| text.bytes().all(|byte| byte.is_ascii_graphic()));
+        sendable
+            .map(|text| SecretValue::new(text.into_bytes()))
+            .ok_or_else(|| Failure::new(FailureClass::ProtocolMismatch))
+    };
+    Ok(Keys { id: value("AccessKeyId")?, secret: value("SecretAccessKey")?, token: Some(value("SessionToken")?) })
 }

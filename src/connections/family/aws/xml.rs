@@ -3,7 +3,7 @@
 use aws_smithy_xml::decode::{Document, ScopedDecoder, try_data};
 
 /// The text of the element at `path`, the root's name first, where the document has one. The first one of each name counts.
-pub(super) fn text(document: &[u8], path: &[&str]) -> Option<String> {
+pub fn text(document: &[u8], path: &[&str]) -> Option<String> {
     let text = std::str::from_utf8(document).ok()?;
     let mut document = Document::new(text);
     let mut root = document.root_element().ok()?;

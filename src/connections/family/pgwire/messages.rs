@@ -1,0 +1,126 @@
+//! The server's messages up to the one that accepts the login, and which of them may be answered. Pure.
+
+use std::sync::OnceLock;
+
+/// Longest message before the login is accepted, in bytes: libpq's limit for an error at this point (`MAX_ERRLEN`).
+const LONGEST: usize = 30_000;
+
+/// How the server wants to know who we are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// Not at all, or by the client certificate.
+    Nothing,
+    /// By a password, in whatever form.
+    Password,
+}
+
+/// Why the login is not gone on with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Refused {
+    #[error("what the server sends is not the start of a login")]
+    NotTheProtocol,
+    #[error("the server asks for a way to log in that is not known")]
+    UnknownWay,
+    #[error("the server asks for a password, and there is none")]
+    NoPassword,
+    #[error("the server asks for a readable password and is not verified")]
+    UnverifiedPeer,
+}
+
+/// Decides what the server may ask for.
+pub(super) struct Gate<'a> {
+    pub verified: bool,
+    pub password: bool,
+    pub asked: &'a OnceLock<Asked>,
+}
+
+impl Gate<'_> {
+    /// `kind` and `body` of an authentication message (PostgreSQL's "Message Formats", `Authentication…`).
+    pub fn judge(&self, kind: u32, body: &[u8]) -> Result<(), Refused> {
+        let password = match kind {
+            // CleartextPassword, MD5Password
+            3 | 5 if self.verified => Ok(()),
+            3 | 5 => Err(Refused::UnverifiedPeer),
+            // SASL, with the names of its mechanisms
+            10 if body.split(|b| *b == 0).any(|name| name == b"SCRAM-SHA-256" || name == b"SCRAM-SHA-256-PLUS") => {
+                Ok(())
+            }
+            // SASLContinue, SASLFinal
+            11 | 12 => return Ok(()),
+            _ => Err(Refused::UnknownWay),
+        };
+        password?;
+        self.asked.get_or_init(|| Asked::Password);
+        if self.password { Ok(()) } else { Err(Refused::NoPassword) }
+    }
+}
+
+/// The server's messages up to the one that accepts the login, found in the bytes as they come.
+#[derive(Debug, Default)]
+pub(super) struct Messages {
+    /// What has come of the current message.
+    part: Vec<u8>,
+    progress: Progress,
+}
+
+/// How far the login is, by the server's messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Progress {
+    #[default]
+    Silent,
+    Answering,
+    Accepted,
+}
+
+/// What has become certain about the server's messages.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Message {
+    /// The first one has begun as the protocol says.
+    First,
+    /// One about the login has come: its kind and the rest.
+    Authentication(u32, Vec<u8>),
+    /// The login is accepted; what follows is not looked at.
+    Accepted,
+}
+
+impl Messages {
+    /// Takes the next bytes. A message is found no later than the driver can find it.
+    pub fn take(&mut self, bytes: &[u8]) -> Result<Vec<Message>, Refused> {
+        let mut found = Vec::new();
+        for byte in bytes {
+            if self.progress == Progress::Accepted {
+                break;
+            }
+            self.part.push(*byte);
+            let [tag, a, b, c, d, body @ ..] = &self.part[..] else {
+                // The first byte tells already; what speaks another protocol may never send a fifth.
+                if !matches!(self.part[0], b'R' | b'E' | b'N' | b'v') {
+                    return Err(Refused::NotTheProtocol);
+                }
+                continue;
+            };
+            let length = u32::from_be_bytes([*a, *b, *c, *d]) as usize;
+            if !(8..=LONGEST).contains(&length) {
+                return Err(Refused::NotTheProtocol);
+            }
+            if self.progress == Progress::Silent {
+                self.progress = Progress::Answering;
+                found.push(Message::First);
+            }
+            if 4 + body.len() < length {
+                continue;
+            }
+            if let (b'R', [a, b, c, d, rest @ ..]) = (tag, body) {
+                match u32::from_be_bytes([*a, *b, *c, *d]) {
+                    0 => {
+                        self.progress = Progress::Accepted;
+                        found.push(Message::Accepted);
+                    }
+                    kind => found.push(Message::Authentication(kind, rest.to_vec())),
+                }
+            }
+            self.part.clear();
+        }
+        Ok(found)
+    }
+}
