@@ -100,10 +100,12 @@ macro_rules! connection_types {
 pub mod kafka;
 pub mod postgresql;
 pub mod s3;
+pub mod sqlserver;
 
 connection_types! {
     S3, s3, "s3", "A bucket of Amazon S3, or of a system that speaks its protocol.";
     PostgreSQL, postgresql, "postgresql", "A database of PostgreSQL, or of a server that speaks its protocol.";
+    SQLServer, sqlserver, "sqlServer", "A database of Microsoft SQL Server, or of Azure SQL.";
     Kafka, kafka, "kafka", "A cluster of Apache Kafka, or of a system that speaks its protocol.";
 }
 

@@ -16,6 +16,7 @@ mod harness {
     pub mod s3s;
     #[expect(dead_code, reason = "every test crate uses a part of it")]
     pub mod script;
+    pub mod tds;
     mod waiting;
     pub mod web;
 
@@ -26,3 +27,4 @@ mod case;
 mod kafka;
 mod postgresql;
 mod s3;
+mod sqlserver;
