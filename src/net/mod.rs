@@ -14,6 +14,7 @@ use std::{
 
 use rustls::pki_types::ServerName;
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::TcpStream,
     time::{Instant, timeout, timeout_at},
 };
@@ -22,13 +23,14 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::failure::{Failure, FailureClass, Proof, Report, Setting, Stage};
 
+mod datagram;
 pub mod http;
 mod ladder;
 mod obstacle;
 pub mod policy;
 pub mod resolve;
 #[cfg(test)]
-mod stand_in;
+pub(crate) mod stand_in;
 pub mod stream;
 pub mod targets;
 pub mod tls;
@@ -201,7 +203,7 @@ impl Network {
     /// `TooManyTargets`, else what the dialled addresses answered.
     pub async fn dial(&self, endpoint: &Endpoint) -> Result<Stream, Failure> {
         self.step(Stage::Reach);
-        *self.0.endpoint.lock().unwrap_or_else(PoisonError::into_inner) = Some(endpoint.clone());
+        self.turn_to(endpoint);
         self.try_dial(endpoint).await.map_err(|failure| failure.about_at_least(&endpoint.shown()))
     }
 
@@ -211,9 +213,28 @@ impl Network {
     /// # Errors
     /// What did not pass, about `endpoint`.
     pub async fn secure(&self, stream: Stream, tls: &Tls, endpoint: &Endpoint) -> Result<TlsStream, Failure> {
-        let config = Arc::new(self.client_config(tls)?);
+        self.secure_for(&[], stream, tls, endpoint).await
+    }
+
+    /// As [`secure`](Self::secure), over any stream, for a server that is told which `protocols` may be spoken (ALPN). Which one
+    /// it chose is known from the stream.
+    ///
+    /// # Errors
+    /// What did not pass, about `endpoint`.
+    pub async fn secure_for<S>(
+        &self,
+        protocols: &[&[u8]],
+        stream: S,
+        tls: &Tls,
+        endpoint: &Endpoint,
+    ) -> Result<tokio_rustls::client::TlsStream<S>, Failure>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let mut config = self.client_config(tls)?;
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
         let name = self.server_name(tls, endpoint)?;
-        TlsConnector::from(config).connect(name, stream).await.map_err(|error| {
+        TlsConnector::from(Arc::new(config)).connect(name, stream).await.map_err(|error| {
             let failure = if obstacle::is_not_tls(&error) {
                 Failure::new(FailureClass::TlsNotOffered)
             } else {
@@ -280,7 +301,13 @@ impl Network {
         self.0.threads.spawn_blocking(work).await.map_err(|_panicked| Failure::new(FailureClass::Internal))
     }
 
-    /// The endpoint that was dialled last.
+    /// Says that `endpoint`, which was dialled before another one, is the one that is talked to again: what goes wrong from here
+    /// on is about it.
+    pub fn turn_to(&self, endpoint: &Endpoint) {
+        *self.0.endpoint.lock().unwrap_or_else(PoisonError::into_inner) = Some(endpoint.clone());
+    }
+
+    /// The endpoint that was dialled last, or turned to since.
     pub fn endpoint(&self) -> Option<Endpoint> {
         self.0.endpoint.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

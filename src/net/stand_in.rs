@@ -1,5 +1,5 @@
-//! What the tests of this folder talk to: authorities, servers that misbehave, and a resolver with a fixed table. It is not
-//! compiled into the program.
+//! What tests beside the code talk to: authorities, servers that misbehave, and a resolver with a fixed table. It is not compiled
+//! into the program.
 
 use std::{
     collections::BTreeMap,
@@ -25,7 +25,7 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
 };
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::{
     Network, Policy, World,
@@ -35,10 +35,10 @@ use super::{
 
 /// A fixed table of names; a name with no addresses is never answered.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Table(BTreeMap<String, Vec<IpAddr>>);
+pub(crate) struct Table(BTreeMap<String, Vec<IpAddr>>);
 
 impl Table {
-    pub(super) fn of(names: &[(&str, &[&str])]) -> Arc<Self> {
+    pub(crate) fn of(names: &[(&str, &[&str])]) -> Arc<Self> {
         let entry = |(name, addresses): &(&str, &[&str])| {
             ((*name).to_owned(), addresses.iter().map(|address| address.parse().unwrap()).collect())
         };
@@ -58,33 +58,33 @@ impl Resolver for Table {
 }
 
 /// A world in which 127.0.0.0/8 may be dialled.
-pub(super) fn local_world(names: &[(&str, &[&str])]) -> Arc<World> {
+pub(crate) fn local_world(names: &[(&str, &[&str])]) -> Arc<World> {
     World::new(Policy::new(vec!["127.0.0.0/8".parse().unwrap()], Vec::new()), Table::of(names), 600)
 }
 
 /// A network of such a world.
-pub(super) fn local_network(names: &[(&str, &[&str])]) -> Network {
+pub(crate) fn local_network(names: &[(&str, &[&str])]) -> Network {
     local_world(names).network("shop")
 }
 
 /// A server on loopback that counts the connections made to it. It ends with the test's runtime.
-pub(super) struct Server {
-    pub(super) address: SocketAddr,
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
     accepted: Arc<AtomicUsize>,
 }
 
 impl Server {
-    pub(super) fn port(&self) -> u16 {
+    pub(crate) fn port(&self) -> u16 {
         self.address.port()
     }
 
-    pub(super) fn accepted(&self) -> usize {
+    pub(crate) fn accepted(&self) -> usize {
         self.accepted.load(Ordering::SeqCst)
     }
 }
 
 /// Serves every connection with `behave`.
-pub(super) async fn serve<F, B>(behave: B) -> Server
+pub(crate) async fn serve<F, B>(behave: B) -> Server
 where
     B: Fn(TcpStream) -> F + Send + 'static,
     F: Future<Output = ()> + Send + 'static,
@@ -93,7 +93,7 @@ where
 }
 
 /// As [`serve`], at an address.
-pub(super) async fn serve_at<F, B>(address: SocketAddr, behave: B) -> Server
+pub(crate) async fn serve_at<F, B>(address: SocketAddr, behave: B) -> Server
 where
     B: Fn(TcpStream) -> F + Send + 'static,
     F: Future<Output = ()> + Send + 'static,
@@ -112,18 +112,18 @@ where
 }
 
 /// Never says a word, and never closes.
-pub(super) async fn stay_silent(stream: TcpStream) {
+pub(crate) async fn stay_silent(stream: TcpStream) {
     std::future::pending::<()>().await;
     drop(stream);
 }
 
 /// Closes at once.
-pub(super) async fn close(stream: TcpStream) {
+pub(crate) async fn close(stream: TcpStream) {
     drop(stream);
 }
 
 /// Sends `bytes` and waits for the peer to leave.
-pub(super) async fn send(mut stream: TcpStream, bytes: &[u8]) {
+pub(crate) async fn send(mut stream: TcpStream, bytes: &[u8]) {
     let _ = stream.write_all(bytes).await;
     let mut rest = Vec::new();
     let _ = stream.read_to_end(&mut rest).await;
@@ -131,26 +131,26 @@ pub(super) async fn send(mut stream: TcpStream, bytes: &[u8]) {
 
 /// When a certificate is valid.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Validity {
+pub(crate) enum Validity {
     Now,
     Past,
     Future,
 }
 
 /// A CA that issues certificates.
-pub(super) struct Authority {
+pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
-    pub(super) pem: String,
+    pub(crate) pem: String,
 }
 
 /// A certificate and its key, as PEM.
-pub(super) struct Issued {
-    pub(super) certificate: String,
-    pub(super) key: String,
+pub(crate) struct Issued {
+    pub(crate) certificate: String,
+    pub(crate) key: String,
 }
 
 impl Authority {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().unwrap();
@@ -158,12 +158,12 @@ impl Authority {
         Self { issuer: Issuer::new(params, key), pem }
     }
 
-    pub(super) fn issue(&self, name: &str, purpose: ExtendedKeyUsagePurpose, validity: Validity) -> Issued {
+    pub(crate) fn issue(&self, name: &str, purpose: ExtendedKeyUsagePurpose, validity: Validity) -> Issued {
         self.sign(&KeyPair::generate().unwrap(), name, purpose, validity)
     }
 
     /// A client's certificate for a key that was made elsewhere.
-    pub(super) fn issue_for(&self, key: &KeyPair, name: &str) -> Issued {
+    pub(crate) fn issue_for(&self, key: &KeyPair, name: &str) -> Issued {
         self.sign(key, name, ExtendedKeyUsagePurpose::ClientAuth, Validity::Now)
     }
 
@@ -179,36 +179,67 @@ impl Authority {
         Issued { certificate, key: key.serialize_pem() }
     }
 
-    pub(super) fn server(&self, name: &str) -> Issued {
+    pub(crate) fn server(&self, name: &str) -> Issued {
         self.issue(name, ExtendedKeyUsagePurpose::ServerAuth, Validity::Now)
     }
 
-    pub(super) fn client(&self) -> Identity {
+    pub(crate) fn client(&self) -> Identity {
         self.issue("reader", ExtendedKeyUsagePurpose::ClientAuth, Validity::Now).identity()
     }
 
-    pub(super) fn roots(&self) -> Roots {
+    pub(crate) fn roots(&self) -> Roots {
         Roots::from_pem(self.pem.as_bytes()).unwrap()
     }
 }
 
 impl Issued {
-    pub(super) fn identity(&self) -> Identity {
+    pub(crate) fn identity(&self) -> Identity {
         Identity::from_pem(self.certificate.as_bytes(), self.key.as_bytes()).unwrap()
     }
 
     /// The certificate of this one with the key of `other`: what a thief of a certificate could show.
-    pub(super) fn with_key_of(self, other: Self) -> Self {
+    pub(crate) fn with_key_of(self, other: Self) -> Self {
         Self { certificate: self.certificate, key: other.key }
     }
 }
 
 /// A TLS server that answers `hello` after each handshake, and asks for a client certificate of `clients` where there is one.
-pub(super) async fn serve_tls(
+pub(crate) async fn serve_tls(
     issued: &Issued,
     clients: Option<&Authority>,
     version: &'static SupportedProtocolVersion,
 ) -> Server {
+    serve_secured(acceptor(issued, clients, version), |mut stream| async move {
+        let _ = stream.write_all(b"hello").await;
+        let _ = stream.shutdown().await;
+    })
+    .await
+}
+
+/// Serves every connection with `behave` once its handshake is done.
+pub(crate) async fn serve_secured<F, B>(acceptor: TlsAcceptor, behave: B) -> Server
+where
+    B: Fn(TlsStream<TcpStream>) -> F + Send + Sync + 'static,
+    F: Future<Output = ()> + Send + 'static,
+{
+    let behave = Arc::new(behave);
+    serve(move |tcp| {
+        let (acceptor, behave) = (acceptor.clone(), Arc::clone(&behave));
+        async move {
+            if let Ok(stream) = acceptor.accept(tcp).await {
+                behave(stream).await;
+            }
+        }
+    })
+    .await
+}
+
+/// The TLS side of a server that asks for a client certificate of `clients` where there is one.
+pub(crate) fn acceptor(
+    issued: &Issued,
+    clients: Option<&Authority>,
+    version: &'static SupportedProtocolVersion,
+) -> TlsAcceptor {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let builder =
         ServerConfig::builder_with_provider(Arc::clone(&provider)).with_protocol_versions(&[version]).unwrap();
@@ -227,22 +258,12 @@ pub(super) async fn serve_tls(
     let certified = CertifiedKey::new(chain, provider.key_provider.load_private_key(key).unwrap());
     let mut config = builder.with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(certified)));
     config.session_storage = Arc::new(NoServerSessionStorage {});
-    let acceptor = TlsAcceptor::from(Arc::new(config));
-    serve(move |tcp| {
-        let acceptor = acceptor.clone();
-        async move {
-            if let Ok(mut stream) = acceptor.accept(tcp).await {
-                let _ = stream.write_all(b"hello").await;
-                let _ = stream.shutdown().await;
-            }
-        }
-    })
-    .await
+    TlsAcceptor::from(Arc::new(config))
 }
 
 /// Ways of writing forbidden addresses: every mix of decimal, octal and hexadecimal with one to four parts that a resolver
 /// understands, and every IPv6 form of the same addresses.
-pub(super) fn forbidden_forms() -> Vec<String> {
+pub(crate) fn forbidden_forms() -> Vec<String> {
     let mut forms = Vec::new();
     for octets in [
         [127, 0, 0, 1],

@@ -76,6 +76,25 @@ impl Allowance {
         }
     }
 
+    /// Takes the bytes of a datagram to be sent, all or nothing.
+    pub(super) fn send(&self, bytes: usize) -> Result<(), OverBudget> {
+        self.spend(&self.bytes_out, bytes)
+    }
+
+    /// Takes the bytes of a datagram that came.
+    pub(super) fn receive(&self, bytes: usize) -> Result<(), OverBudget> {
+        self.spend(&self.bytes_in, bytes)
+    }
+
+    fn spend(&self, left: &AtomicUsize, bytes: usize) -> Result<(), OverBudget> {
+        let granted = take(left, bytes);
+        if granted == bytes {
+            return Ok(());
+        }
+        let _ = self.exhausted.set(());
+        Err(OverBudget)
+    }
+
     fn over_budget(&self) -> io::Error {
         let _ = self.exhausted.set(());
         io::Error::other(OverBudget)

@@ -1,7 +1,7 @@
 //! Logs: text or JSON lines on the standard error, and a panic hook that does not repeat what the panic said.
 //!
-//! Dependencies log at `warn` at most and the Kubernetes client not at all, whatever level is asked for: their lines can
-//! hold bodies of requests and answers, and with them Secrets.
+//! Dependencies log at `warn` at most, the Kubernetes client and a driver not at all, whatever level is asked for: their lines can
+//! hold bodies of requests and answers, and with them Secrets or words of a peer.
 
 use std::panic::{self, PanicHookInfo};
 
@@ -86,13 +86,15 @@ where
 }
 
 /// Ours at `level`; the rest at `warn` or above. `kube_client` is off: when an answer cannot be decoded it logs the whole
-/// answer at `warn`, which may be a Secret; every failed call is logged by its caller and counted.
+/// answer at `warn`, which may be a Secret; every failed call is logged by its caller and counted. `tiberius` is off: it logs the
+/// text of every error of a server at `error`, which is a peer's word.
 fn targets(level: LogLevel) -> Targets {
     Targets::new()
         .with_default(level.filter().min(LevelFilter::WARN))
         .with_target("connection_operator", level.filter())
         .with_target("kubectl_connection", level.filter())
         .with_target("kube_client", LevelFilter::OFF)
+        .with_target("tiberius", LevelFilter::OFF)
 }
 
 /// The payload of a panic may repeat a value that should not be seen; the place is enough to find the cause.
@@ -161,6 +163,7 @@ mod tests {
         tracing::subscriber::with_default(text(LogLevel::Trace, lines.writer()), || {
             tracing::trace!("ours");
             tracing::warn!(target: "kube_client::client", "hunter2");
+            tracing::error!(target: "tiberius::tds::stream::token", "hunter2");
             tracing::debug!(target: "kube_runtime::watcher", "hunter2");
             tracing::trace!(target: "hyper::proto", "hunter2");
             tracing::debug!(target: "rustls::client", "hunter2");

@@ -151,7 +151,7 @@ fn shown(value: &impl Debug) -> String {
 }
 
 /// The log of this process, at the most talkative level that the binary has: ours whole, warnings of others, and nothing of the
-/// Kubernetes client.
+/// Kubernetes client and a driver.
 #[derive(Clone)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 
@@ -162,7 +162,8 @@ impl Log {
             let level = Targets::new()
                 .with_default(tracing::Level::WARN)
                 .with_target("connection_operator", tracing::Level::TRACE)
-                .with_target("kube_client", tracing_subscriber::filter::LevelFilter::OFF);
+                .with_target("kube_client", tracing_subscriber::filter::LevelFilter::OFF)
+                .with_target("tiberius", tracing_subscriber::filter::LevelFilter::OFF);
             let lines = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(log.clone());
             tracing_subscriber::registry().with(lines).with(level).init();
             log

@@ -13,7 +13,7 @@ use connection_operator::{
 };
 use kube::ResourceExt as _;
 
-use crate::pages;
+use crate::{pages, schema};
 
 const UPDATE: &str = "UPDATE_GOLDEN=1 cargo test --test contract";
 
@@ -96,7 +96,9 @@ fn the_full_example_sets_every_field_of_its_type() {
         let full = pages::documents(kind.about().full).find(|document| document["kind"] == "Connection").unwrap();
         for field in pages::fields(*kind) {
             let top = field.path.split(['.', '[']).next().unwrap();
-            assert!(!full["spec"][kind.member()][top].is_null(), "{kind:?}: {} is not shown", field.path);
+            let settings = &full["spec"][kind.member()];
+            let shown = !settings[top].is_null() || is_excluded(*kind, top, settings);
+            assert!(shown, "{kind:?}: {} is not shown", field.path);
         }
         for permission in kind.about().permissions {
             let shown =
@@ -104,6 +106,20 @@ fn the_full_example_sets_every_field_of_its_type() {
             assert!(!shown.is_empty(), "{kind:?}: no permission is shown, not even {permission:?}");
         }
     }
+}
+
+/// Whether a rule lets the field stand only where another one does not, which is shown.
+fn is_excluded(kind: ConnectionType, field: &str, settings: &serde_json::Value) -> bool {
+    let absent = |field: &str| format!("!has(self.{}.{field})", kind.member());
+    let rules = schema::spec()["x-kubernetes-validations"].as_array().cloned().unwrap_or_default();
+    let shown: Vec<&String> = settings.as_object().into_iter().flatten().map(|(name, _)| name).collect();
+    rules.iter().filter_map(|rule| rule["rule"].as_str()).any(|rule| {
+        let parts: Vec<&str> = rule.split(" || ").collect();
+        // It says nothing but that one of the two is absent.
+        let only = parts.len() == 3 && parts.iter().all(|part| part.starts_with("!has("));
+        only && parts.contains(&absent(field).as_str())
+            && shown.iter().any(|other| parts.contains(&absent(other).as_str()))
+    })
 }
 
 #[test]

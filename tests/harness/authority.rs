@@ -33,17 +33,32 @@ impl Authority {
 
     /// A client's certificate and its key.
     pub fn client(&self) -> (String, String) {
-        let (certificate, key) = self.issue(&["reader"]);
+        self.certified(&["reader"])
+    }
+
+    /// A certificate for `names` and its key, as PEM.
+    pub fn certified(&self, names: &[&str]) -> (String, String) {
+        let (certificate, key) = self.issue(names);
         (certificate.pem(), key.serialize_pem())
     }
 
     /// The TLS side of a server that has a certificate for `names`.
     pub fn acceptor(&self, names: &[&str], clients: Clients) -> TlsAcceptor {
+        TlsAcceptor::from(Arc::new(self.config(names, clients, rustls::DEFAULT_VERSIONS)))
+    }
+
+    /// The same for some versions of TLS, as what rustls takes.
+    pub fn config(
+        &self,
+        names: &[&str],
+        clients: Clients,
+        versions: &[&'static rustls::SupportedProtocolVersion],
+    ) -> rustls::ServerConfig {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let (certificate, key) = self.issue(names);
         let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
         let builder = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(versions)
             .expect("versions");
         let builder = match clients {
             Clients::Anybody => builder.with_no_client_auth(),
@@ -54,8 +69,7 @@ impl Authority {
                 builder.with_client_cert_verifier(verifier.build().expect("a verifier"))
             }
         };
-        let config = builder.with_single_cert(vec![certificate.der().clone()], key).expect("a pair");
-        TlsAcceptor::from(Arc::new(config))
+        builder.with_single_cert(vec![certificate.der().clone()], key).expect("a pair")
     }
 }
 

@@ -26,7 +26,16 @@ impl Peer {
         A: Fn(TcpStream) -> F + Send + 'static,
         F: Future<Output = ()> + Send,
     {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        Self::at("127.0.0.1:0", act).await
+    }
+
+    /// The same at an address.
+    pub async fn at<F, A>(address: &str, act: A) -> Self
+    where
+        A: Fn(TcpStream) -> F + Send + 'static,
+        F: Future<Output = ()> + Send,
+    {
+        let listener = TcpListener::bind(address).await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let accepted = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&accepted);

@@ -19,6 +19,7 @@ mod harness {
     pub mod script;
     pub mod sigv4;
     pub mod snowflake;
+    pub mod tds;
     mod waiting;
     pub mod web;
 
@@ -31,3 +32,4 @@ mod postgresql;
 mod redshift;
 mod s3;
 mod snowflake;
+mod sqlserver;

@@ -6,12 +6,13 @@ mod probe;
 
 use std::{collections::BTreeMap, time::Duration};
 
-use probe::{Grant, Look, Principal};
+use probe::{Look, Principal};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
     About, Definition, Given, Lockout, Permission, Prepared, Refusal,
+    family::oauth::{Grant, Shown},
     fields::{HttpUrl, words},
     text,
 };
@@ -201,7 +202,7 @@ impl Definition for Settings {
             Principal::Password { user, .. } => user.expose(),
             // Whose it is stands in the token.
             Principal::Token { token, .. } => token.expose(),
-            Principal::Grant { grant, .. } => grant.client.as_bytes(),
+            Principal::Grant { grant, .. } => grant.client.expose(),
         };
         let places: Vec<String> = brokers.iter().map(Endpoint::to_string).collect();
         let account = Digest::of(places.iter().map(String::as_bytes).chain([who]));
@@ -227,10 +228,12 @@ impl Settings {
             (Some(Mechanism::OauthBearer), Some(oauth)) => Principal::Grant {
                 grant: Grant {
                     url: oauth.token_endpoint.complete(namespace),
-                    client: oauth.client_id.clone(),
+                    client: SecretValue::new(oauth.client_id.clone().into_bytes()),
                     secret: needed(CLIENT_SECRET)?,
                     scope: oauth.scope.clone(),
                     audience: oauth.audience.clone(),
+                    shown: Shown::Header,
+                    numbers: &[],
                 },
                 extensions: extensions(),
             },

@@ -7,7 +7,6 @@
 mod bridge;
 mod message;
 mod native;
-mod token;
 mod wire;
 
 use std::{
@@ -28,7 +27,7 @@ use self::{
 };
 use super::Mechanism;
 use crate::{
-    connections::{Permission, Probe},
+    connections::{Permission, Probe, family::oauth::Grant},
     failure::{Code, Failure, FailureClass, Proof, Setting},
     net::{
         Endpoint, Network,
@@ -36,8 +35,6 @@ use crate::{
     },
     secret::SecretValue,
 };
-
-pub(super) use self::token::Grant;
 
 /// Longest answer of a broker that the client takes, in bytes; below the probe's own budget, so that the client says so first.
 const ANSWER_LIMIT: &str = "1000000";
