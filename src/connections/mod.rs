@@ -99,10 +99,12 @@ macro_rules! connection_types {
 }
 pub mod kafka;
 pub mod postgresql;
+pub mod redshift;
 pub mod s3;
 
 connection_types! {
     S3, s3, "s3", "A bucket of Amazon S3, or of a system that speaks its protocol.";
+    Redshift, redshift, "redshift", "A database of Amazon Redshift, of a cluster or of a serverless workgroup.";
     PostgreSQL, postgresql, "postgresql", "A database of PostgreSQL, or of a server that speaks its protocol.";
     Kafka, kafka, "kafka", "A cluster of Apache Kafka, or of a system that speaks its protocol.";
 }

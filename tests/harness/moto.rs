@@ -73,7 +73,7 @@ impl Server {
         Roots::from_pem(&self.file("OTHER_CA")).expect("a CA")
     }
 
-    /// The access key of a user: `reader`, `writer`, `lister`, `getter`, `putter`, `nobody`, `assumer`, `admin`.
+    /// The access key of a user: `reader`, `writer` and others, as `hack/moto/moto` describes them.
     pub fn user(&self, name: &str) -> Credentials {
         let word = name.to_uppercase();
         Credentials {
@@ -112,6 +112,12 @@ impl Server {
     /// The requests that were signed with an access key id.
     pub fn requests_of(&self, key: &str) -> Vec<Request> {
         self.requests().into_iter().filter(|request| request.key == key).collect()
+    }
+
+    /// The requests to a service, such as `sqs`.
+    pub fn requests_to(&self, service: &str) -> Vec<Request> {
+        let is_to = |request: &Request| request.action.split(':').next() == Some(service);
+        self.requests().into_iter().filter(is_to).collect()
     }
 
     fn file(&self, key: &str) -> Vec<u8> {

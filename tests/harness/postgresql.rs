@@ -32,7 +32,12 @@ pub fn server() -> &'static Server {
 impl Server {
     /// The CA that signed the server's certificate.
     pub fn ca(&self) -> Roots {
-        Roots::from_pem(&self.file("CA")).expect("a CA")
+        Roots::from_pem(&self.ca_pem()).expect("a CA")
+    }
+
+    /// The same as text.
+    pub fn ca_pem(&self) -> Vec<u8> {
+        self.file("CA")
     }
 
     /// A CA that signed nothing.
@@ -57,8 +62,13 @@ impl Server {
 
     /// Runs statements as the superuser, and returns the first value of the last row that comes.
     pub async fn execute(&self, statements: &str) -> Option<String> {
+        self.execute_in("orders", statements).await
+    }
+
+    /// The same in another database than `orders`.
+    pub async fn execute_in(&self, database: &str, statements: &str) -> Option<String> {
         let mut config = tokio_postgres::Config::new();
-        config.host(self.address.ip().to_string()).port(self.address.port()).dbname("orders");
+        config.host(self.address.ip().to_string()).port(self.address.port()).dbname(database);
         config.user("postgres").password("postgres-secret").application_name("test");
         let (client, connection) = config.connect(tokio_postgres::NoTls).await.expect("the superuser may log in");
         let (done, _) = tokio::join!(

@@ -10,12 +10,14 @@ mod harness {
     pub mod kafka;
     pub mod moto;
     pub mod peer;
+    pub mod pgwire;
     pub mod postgresql;
     #[expect(dead_code, reason = "every test crate uses a part of it")]
     pub mod proxy;
     pub mod s3s;
     #[expect(dead_code, reason = "every test crate uses a part of it")]
     pub mod script;
+    pub mod sigv4;
     mod waiting;
     pub mod web;
 
@@ -25,4 +27,5 @@ mod harness {
 mod case;
 mod kafka;
 mod postgresql;
+mod redshift;
 mod s3;

@@ -2,13 +2,13 @@
 //! `family/pgwire`'s.
 
 use async_trait::async_trait;
-use tokio_postgres::{Client, Error, Row, error::DbError, types::Type};
+use tokio_postgres::{Client, Error, error::DbError, types::Type};
 
 use crate::{
     connections::{
         Permission, Probe,
         family::pgwire::{
-            Asked, Catalog, Rights, Target,
+            Asked, Catalog, RELATIONS, Rights, Target,
             login::{Login, Server},
         },
     },
@@ -36,9 +36,6 @@ const POOLER: &[(&str, FailureClass)] = &[
 ];
 
 const SCHEMA: &str = "SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = $1";
-
-const RELATIONS: &str = "SELECT 1 FROM pg_catalog.pg_class c \
-    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE $1 IN ('', n.nspname::text) LIMIT 1";
 
 /// Of all relations, those that are read and written like a table: tables, partitioned and foreign ones, views,
 /// materialised views. The catalog answers also where the user may not use the schema, unlike `to_regclass`, which is
@@ -91,7 +88,7 @@ impl Server for Look {
         }
         if let Some(table) = &self.target.table {
             let rows = client.query_typed(TABLE, &[(&schema, Type::TEXT), (table, Type::TEXT)]).await?;
-            catalog.table = rows.first().map(rights).transpose()?;
+            catalog.table = rows.first().map(Rights::of).transpose()?;
         }
         Ok(catalog)
     }
@@ -103,12 +100,6 @@ impl Server for Look {
             _ => None,
         }
     }
-}
-
-/// The columns of [`TABLE`]. A privilege is null where its object has gone in the meantime.
-fn rights(row: &Row) -> Result<Rights, Error> {
-    let granted = |column| row.try_get::<usize, Option<bool>>(column).map(|granted| granted == Some(true));
-    Ok(Rights { usage: granted(0)?, select: granted(1)?, insert: granted(2)? })
 }
 
 /// SQLSTATE 08P01 is a breach of the protocol, or any word of a pooler. One that has asked for the password speaks the

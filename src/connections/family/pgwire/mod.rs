@@ -6,11 +6,16 @@ pub mod login;
 mod messages;
 
 pub use messages::Asked;
+use tokio_postgres::{Error, Row};
 
 use crate::{
     connections::Permission,
     failure::{Failure, FailureClass, Setting},
 };
+
+/// A look at the relations in the catalog, of the schema `$1` or, where that is empty, of all.
+pub const RELATIONS: &str = "SELECT 1 FROM pg_catalog.pg_class c \
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE $1 IN ('', n.nspname::text) LIMIT 1";
 
 /// What is asked for.
 #[derive(Debug)]
@@ -44,6 +49,14 @@ pub struct Rights {
 }
 
 impl Rights {
+    /// Those in the first three columns of a row, in their order.
+    ///
+    /// # Errors
+    /// Where the columns are others.
+    pub fn of(row: &Row) -> Result<Self, Error> {
+        Ok(Self { usage: granted(row, 0)?, select: granted(row, 1)?, insert: granted(row, 2)? })
+    }
+
     const fn allow(self, permission: Permission) -> bool {
         match permission {
             Permission::List => true,
@@ -89,6 +102,14 @@ impl Target {
         let failure = missing.iter().fold(failure, |failure, permission| failure.word(permission.as_str()));
         Err(if rights.usage { failure } else { failure.advice("grant USAGE on its schema and the permission on it") })
     }
+}
+
+/// The privilege in a column. It is null where its object has gone in the meantime.
+///
+/// # Errors
+/// Where the column is another.
+pub fn granted(row: &Row, column: usize) -> Result<bool, Error> {
+    row.try_get::<usize, Option<bool>>(column).map(|granted| granted == Some(true))
 }
 
 /// What the protocol calls a table or a schema of the spec, for a message.
