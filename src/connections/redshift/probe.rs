@@ -38,7 +38,7 @@ const LONGEST_USER: usize = 255;
 // Of the statements, each is about the catalogs `pg_*` alone, or about one `svv_*` view alone: functions about privileges run on the
 // leader node only, where those views are not ("HAS_TABLE_PRIVILEGE" and "SQL functions supported on the leader node" of the
 // Database Developer Guide). There is no `to_regclass`. Privileges are asked for by oid, and names go as parameters of a type, as
-// Redshift's own drivers do it (`RedshiftDatabaseMetaData` of the JDBC driver, `Cursor.__has_valid_columns` of the Python one): a
+// Redshift's own drivers do it (`RedshiftDatabaseMetaData` of the JDBC driver, `Cursor.__is_valid_table` of the Python one): a
 // literal would have to be quoted otherwise than in PostgreSQL, since a backslash in it escapes.
 
 const SCHEMA: &str =
