@@ -98,11 +98,13 @@ macro_rules! connection_types {
     };
 }
 pub mod kafka;
+pub mod mysql;
 pub mod postgresql;
 pub mod s3;
 
 connection_types! {
     S3, s3, "s3", "A bucket of Amazon S3, or of a system that speaks its protocol.";
+    MySQL, mysql, "mysql", "A database of MySQL or MariaDB, or of a server that speaks their protocol.";
     PostgreSQL, postgresql, "postgresql", "A database of PostgreSQL, or of a server that speaks its protocol.";
     Kafka, kafka, "kafka", "A cluster of Apache Kafka, or of a system that speaks its protocol.";
 }

@@ -39,7 +39,7 @@ const EXCEPTIONS: [(&str, &str); 2] = [
 ];
 
 /// Files that decide: they know no clock, no client and no wait. Those of a folder that is there must be there.
-const PURE: [&str; 23] = [
+const PURE: [&str; 27] = [
     "secret.rs",
     "net/policy.rs",
     "net/targets.rs",
@@ -49,6 +49,10 @@ const PURE: [&str; 23] = [
     "connections/family/aws/xml.rs",
     "connections/kafka/probe/message.rs",
     "connections/kafka/probe/wire.rs",
+    "connections/mysql/probe/codes.rs",
+    "connections/mysql/probe/login.rs",
+    "connections/mysql/probe/target.rs",
+    "connections/mysql/probe/wire.rs",
     "usage/extract.rs",
     "usage/index.rs",
     "probing/schedule.rs",
