@@ -22,7 +22,7 @@ use login::{Login, Peer, Refused, Step};
 use talk::{Broken, Talk};
 use target::{Right, Rights, Table};
 use tokio::io::{AsyncRead, AsyncWrite};
-use wire::{Answer, Channel, First, Greeting};
+use wire::{Account, Answer, Channel, First, Greeting};
 
 use crate::{
     connections::{Permission, Probe},
@@ -70,7 +70,7 @@ impl Look {
                 Err(Failure::new(FailureClass::TlsNotOffered))
             }
             Mode::Require | Mode::VerifyCa | Mode::VerifyFull => {
-                talk.say(&wire::tls_request()).await.map_err(|broken| explain(net, broken))?;
+                talk.say(&wire::tls_request(&greeting, self.account())).await.map_err(|broken| explain(net, broken))?;
                 let talk = talk.through(async |stream| net.secure(stream, &self.tls, &self.endpoint).await).await?;
                 self.converse(net, talk, &greeting, Channel::Encrypted).await
             }
@@ -111,7 +111,7 @@ impl Look {
         let peer = if self.tls.peer_is_verified() { Peer::Verified } else { Peer::Unverified };
         let mut login = Login::new(&self.password, peer);
         let (plugin, proof) = login.begin(greeting).map_err(refused)?;
-        let response = wire::response(greeting, channel, self.user.expose(), self.database.as_deref(), plugin, &proof);
+        let response = wire::response(greeting, channel, self.account(), plugin, &proof);
         talk.say(&response).await.map_err(explain)?;
         loop {
             match login.answer(&talk.hear().await.map_err(explain)?).map_err(refused)? {
@@ -129,6 +129,10 @@ impl Look {
                 }
             }
         }
+    }
+
+    fn account(&self) -> Account<'_> {
+        Account { user: self.user.expose(), database: self.database.as_deref() }
     }
 
     /// What the server says about us and the target; returns what is not proven by that.

@@ -35,8 +35,8 @@ pub(super) fn of_the_login(code: u16, tls: &Tls, database: Option<Setting>) -> F
         }),
         // ER_DBACCESS_DENIED_ERROR: said of a database that is not there, too.
         1044 => of(FailureClass::TargetNotFoundOrNotPermitted, database),
-        // ER_BAD_DB_ERROR
-        1049 => of(FailureClass::TargetNotFound, database),
+        // ER_BAD_DB_ERROR, and ER_WRONG_DB_NAME: none can have this name.
+        1049 | 1102 => of(FailureClass::TargetNotFound, database),
         code => return of_the_connection(code),
     };
     failure.code(number(code))
@@ -93,8 +93,8 @@ pub(super) fn of_a_table(code: u16, table: &Setting) -> Result<Lack, Failure> {
     let failure = match code {
         // ER_TABLEACCESS_DENIED_ERROR, ER_COLUMNACCESS_DENIED_ERROR
         1142 | 1143 => return Ok(Lack::Right),
-        // ER_NO_SUCH_TABLE
-        1146 => return Ok(Lack::Table),
+        // ER_NO_SUCH_TABLE, and ER_WRONG_TABLE_NAME: none can have this name.
+        1146 | 1103 => return Ok(Lack::Table),
         // ER_NON_INSERTABLE_TABLE
         1471 => return Ok(Lack::Room),
         // ER_VIEW_NO_EXPLAIN
@@ -109,8 +109,8 @@ pub(super) fn of_a_table(code: u16, table: &Setting) -> Result<Lack, Failure> {
         1290 | 1836 | 1792 => about(FailureClass::TargetUnavailable)
             .word("the server takes no writes")
             .advice("name the server that does, or leave Write out of spec.permissions"),
-        // ER_VIEW_INVALID, ER_NO_SUCH_USER
-        1356 | 1449 => about(FailureClass::TargetUnavailable)
+        // ER_VIEW_INVALID, ER_NO_SUCH_USER; and ER_ACCESS_DENIED_ERROR, to somebody who need not know who the definer is
+        1356 | 1449 | 1045 => about(FailureClass::TargetUnavailable)
             .word("the view is broken")
             .advice("correct the view: something that it needs is gone, or its definer may not use it"),
         // ER_FILE_NOT_FOUND, ER_GET_ERRNO, ER_NOT_FORM_FILE, ER_NOT_KEYFILE, ER_CRASHED_ON_USAGE, ER_CRASHED_ON_REPAIR,
@@ -135,5 +135,50 @@ fn of(class: FailureClass, about: Option<Setting>) -> Failure {
     match about {
         Some(about) => failure.about(about),
         None => failure,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::failure::{Reason, Stage};
+
+    #[test]
+    fn every_number_is_a_failure_that_shows_it() {
+        let table = Setting::from_spec("table orders.orders");
+        for code in 0..=u16::MAX {
+            let shown = format!("{code})");
+            for failure in [
+                instead_of_a_greeting(code),
+                of_the_login(code, &Tls::default(), None),
+                of_the_connection(code),
+                of_a_table(code, &table).err().unwrap_or_else(|| of_the_connection(code)),
+            ] {
+                assert!(failure.message().contains(&shown), "{}", failure.message());
+                assert_ne!(failure.reason(), Reason::InternalError);
+            }
+        }
+    }
+
+    #[test]
+    fn what_comes_instead_of_a_greeting_is_about_no_password_and_no_target() {
+        for code in 0..=u16::MAX {
+            let row = instead_of_a_greeting(code).class().row();
+            assert!(row.stage.is_none_or(|stage| stage == Stage::Authenticate), "{code}");
+            assert_ne!(row.reason, Reason::AuthenticationFailed, "{code}");
+        }
+    }
+
+    #[test]
+    fn a_rejected_login_says_what_else_it_may_be() {
+        let message = |tls: &Tls| of_the_login(1045, tls, None).message();
+        let mut tls = Tls { mode: Mode::Disable, ..Tls::default() };
+        assert!(message(&tls).contains("spec.tls.mode"), "{}", message(&tls));
+        tls.mode = Mode::VerifyFull;
+        assert!(message(&tls).contains("spec.tls.clientCertificateSecretRef"), "{}", message(&tls));
+        for mode in [Mode::Disable, Mode::Require, Mode::VerifyCa, Mode::VerifyFull] {
+            tls.mode = mode;
+            assert!(message(&tls).contains("correct the Secret") && !message(&tls).contains('…'), "{}", message(&tls));
+        }
     }
 }

@@ -196,3 +196,75 @@ fn nonce<const LENGTH: usize>(data: &[u8]) -> Result<[u8; LENGTH], Refused> {
     };
     bare.try_into().map_err(|_| Refused::NotTheProtocol)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PEERS: [Peer; 2] = [Peer::Verified, Peer::Unverified];
+
+    /// Packets that bring a login to each of the places where it can be.
+    fn places() -> Vec<Vec<u8>> {
+        let switch = |name: &str, nonce: usize| [b"\xfe", name.as_bytes(), b"\0", &vec![7; nonce]].concat();
+        vec![
+            b"\x01\x03".to_vec(),
+            switch("mysql_native_password", 20),
+            switch("caching_sha2_password", 20),
+            switch("client_ed25519", 32),
+            switch("parsec", 32),
+            switch("mysql_clear_password", 0),
+        ]
+    }
+
+    #[test]
+    fn nothing_that_is_said_makes_us_panic() {
+        let password = SecretValue::new(b"reader-secret".to_vec());
+        let bytes = [0, 1, 2, 3, 4, 20, b'P', 0xfe, 0xff];
+        let mut packets = vec![vec![]];
+        for _ in 0..3 {
+            let longer = packets.iter().flat_map(|packet| bytes.map(|byte| [&packet[..], &[byte]].concat()));
+            packets = longer.chain([vec![]]).collect();
+        }
+        packets.extend((0..=u8::MAX).map(|exponent| [&[1, b'P', exponent][..], &[7; 18]].concat()));
+        for peer in PEERS {
+            for place in places() {
+                for packet in &packets {
+                    let mut login = Login::new(&password, peer);
+                    let _ = login.answer(&place);
+                    let _ = login.answer(packet);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn rounds_are_bounded_before_anything_is_computed() {
+        let password = SecretValue::new(b"reader-secret".to_vec());
+        for exponent in 0..=u8::MAX {
+            let mut login = Login::new(&password, Peer::Verified);
+            login.answer(&places()[4]).unwrap();
+            match login.answer(&[&[1, b'P', exponent][..], &[7; 18]].concat()) {
+                Ok(Step::Sign(challenge)) => assert!(challenge.rounds <= 65_536 && exponent <= EXPONENT),
+                other => assert_eq!((other, exponent > EXPONENT), (Err(Refused::TooManyRounds), true)),
+            }
+        }
+    }
+
+    #[test]
+    fn the_password_itself_is_told_to_a_verified_peer_only() {
+        let password = SecretValue::new(b"reader-secret".to_vec());
+        for peer in PEERS {
+            let mut told = Vec::new();
+            for place in places() {
+                for then in [&b"\x01\x04"[..], &place] {
+                    let mut login = Login::new(&password, peer);
+                    let answers = [login.answer(&place), login.answer(then)];
+                    told.extend(answers.into_iter().flatten().filter(
+                        |step| matches!(step, Step::Say(said) if said.windows(6).any(|part| part == b"secret")),
+                    ));
+                }
+            }
+            assert_eq!(told.is_empty(), peer == Peer::Unverified, "{told:?}");
+        }
+    }
+}

@@ -175,3 +175,84 @@ impl Rights {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::failure::Reason;
+
+    const ORDERS: Table<'_> = Table { database: "orders", name: "orders" };
+
+    #[test]
+    fn no_name_can_leave_its_quotes() {
+        for (name, quoted) in [
+            ("orders", "`orders`"),
+            ("Odd Name", "`Odd Name`"),
+            ("a`b", "`a``b`"),
+            ("`", "````"),
+            ("x`; DROP TABLE y; -- ", "`x``; DROP TABLE y; -- `"),
+            ("a\\", "`a\\`"),
+            ("a\\`b", "`a\\``b`"),
+            ("'\"", "`'\"`"),
+            ("größe", "`größe`"),
+        ] {
+            assert_eq!(identifier(name), quoted);
+            let table = Table { database: name, name };
+            assert_eq!(table.select(), format!("SELECT 1 FROM {quoted}.{quoted} LIMIT 0"));
+            assert_eq!(table.explain_insert(), format!("EXPLAIN INSERT INTO {quoted}.{quoted} () VALUES ()"));
+            let literals = table.visible().split('=').skip(1).map(str::trim).collect::<Vec<_>>().join(" ");
+            assert!(
+                literals.bytes().all(|byte| b"X' ANDTBLEM_".contains(&byte) || byte.is_ascii_hexdigit()),
+                "{literals}"
+            );
+        }
+        assert_eq!(literal("o'r"), "X'6f2772'");
+        assert_eq!(literal("ü"), "X'c3bc'");
+    }
+
+    #[test]
+    fn a_lock_is_waited_for_as_long_as_we_wait() {
+        for (left, seconds) in [(0, 1), (1, 1), (9, 9), (60, 60), (86_400, 60)] {
+            assert_eq!(patience(left), format!("SET SESSION lock_wait_timeout = {seconds}"));
+        }
+    }
+
+    fn judged(read: Option<Right>, write: Option<Right>, visible: bool, asked: &[Permission]) -> Result<(), Reason> {
+        Rights { read, write, visible }.judge(&ORDERS, asked).map_err(|failure| failure.reason())
+    }
+
+    #[test]
+    fn one_right_shows_that_the_table_is_there() {
+        use Permission::{Read, Write};
+        use Reason::{PermissionDenied, TargetNotFound, TargetNotFoundOrNotPermitted};
+        let (granted, denied) = (Some(Right::Granted), Some(Right::Lacks(Lack::Right, 1142)));
+        let missing = Some(Right::Lacks(Lack::Table, 1146));
+        for (read, write, visible, asked, expected) in [
+            (granted, None, false, &[][..], Ok(())),
+            (denied, None, true, &[], Ok(())),
+            (denied, None, false, &[], Err(TargetNotFoundOrNotPermitted)),
+            (missing, None, false, &[], Err(TargetNotFound)),
+            (granted, granted, false, &[Read, Write], Ok(())),
+            (granted, denied, false, &[Read, Write], Err(PermissionDenied)),
+            (denied, granted, false, &[Read, Write], Err(PermissionDenied)),
+            (denied, denied, true, &[Read, Write], Err(PermissionDenied)),
+            (denied, denied, false, &[Read, Write], Err(TargetNotFoundOrNotPermitted)),
+            // Whoever may write to any table of a database, and read none of it.
+            (denied, missing, false, &[Read, Write], Err(TargetNotFound)),
+            (None, Some(Right::Lacks(Lack::Room, 1471)), false, &[Write], Err(PermissionDenied)),
+        ] {
+            assert_eq!(judged(read, write, visible, asked), expected, "{read:?} {write:?} {visible} {asked:?}");
+        }
+    }
+
+    #[test]
+    fn every_missing_permission_is_listed_with_one_number() {
+        let denied = Some(Right::Lacks(Lack::Right, 1142));
+        let rights = Rights { read: denied, write: denied, visible: true };
+        let failure = rights.judge(&ORDERS, &[Permission::Read, Permission::Write]).unwrap_err();
+        assert!(
+            failure.message().starts_with("not permitted on table orders.orders (Read, Write, 1142):"),
+            "{failure:?}"
+        );
+    }
+}

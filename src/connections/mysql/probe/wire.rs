@@ -135,38 +135,45 @@ pub(super) enum Channel {
     Plain,
 }
 
-impl Channel {
-    const fn capabilities(self) -> CapabilityFlags {
-        match self {
-            Self::Encrypted => NEEDED.union(TAKEN).union(CapabilityFlags::CLIENT_SSL),
-            Self::Plain => NEEDED.union(TAKEN),
-        }
-    }
+/// Who logs in, and where to.
+#[derive(Clone, Copy)]
+pub(super) struct Account<'a> {
+    pub user: &'a [u8],
+    pub database: Option<&'a str>,
+}
+
+/// What the conversation is like. It is said twice where TLS is asked for, and MariaDB believes the first time.
+fn capabilities(greeting: &Greeting, channel: Channel, account: Account<'_>) -> CapabilityFlags {
+    let mut all = NEEDED | TAKEN | (greeting.capabilities & CapabilityFlags::CLIENT_CONNECT_ATTRS);
+    all.set(CapabilityFlags::CLIENT_SSL, channel == Channel::Encrypted);
+    all.set(CapabilityFlags::CLIENT_CONNECT_WITH_DB, account.database.is_some());
+    all
 }
 
 /// Asks for TLS.
-pub(super) fn tls_request() -> Vec<u8> {
-    written(|body| SslRequest::new(Channel::Encrypted.capabilities(), longest(), CHARACTER_SET).serialize(body))
+pub(super) fn tls_request(greeting: &Greeting, account: Account<'_>) -> Vec<u8> {
+    let capabilities = capabilities(greeting, Channel::Encrypted, account);
+    written(|body| SslRequest::new(capabilities, longest(), CHARACTER_SET).serialize(body))
 }
 
 /// Our answer to a greeting: who logs in, and `proof` of it by `plugin`.
 pub(super) fn response(
     greeting: &Greeting,
     channel: Channel,
-    user: &[u8],
-    database: Option<&str>,
+    account: Account<'_>,
     plugin: AuthPlugin<'static>,
     proof: &[u8],
 ) -> Vec<u8> {
-    let attributes = greeting.capabilities.contains(CapabilityFlags::CLIENT_CONNECT_ATTRS);
+    let capabilities = capabilities(greeting, channel, account);
+    let attributes = capabilities.contains(CapabilityFlags::CLIENT_CONNECT_ATTRS);
     let response = HandshakeResponse::new(
         Some(proof),
         // Only asks for the character set above.
         (5, 5, 3),
-        Some(user),
-        database.map(str::as_bytes),
+        Some(account.user),
+        account.database.map(str::as_bytes),
         Some(plugin),
-        channel.capabilities(),
+        capabilities,
         attributes.then(|| HashMap::from([("program_name".to_owned(), "connection-operator".to_owned())])),
         longest(),
     );
@@ -313,9 +320,7 @@ mod tests {
             StatusFlags::empty(),
             Some(&b"mysql_native_password"[..]),
         );
-        let mut body = written(|body| packet.serialize(body));
-        body.push(0);
-        body
+        written(|body| packet.serialize(body))
     }
 
     #[test]
@@ -379,23 +384,22 @@ mod tests {
     #[test]
     fn what_we_send_asks_for_nothing_dangerous() {
         let Ok(First::Greeting(all)) = first(&greeting(CapabilityFlags::all())) else { panic!("it is one") };
-        for channel in [Channel::Plain, Channel::Encrypted] {
-            let body = response(&all, channel, b"reader", Some("orders"), AuthPlugin::MysqlNativePassword, &[7; 20]);
+        for (channel, database) in [(Channel::Plain, None), (Channel::Encrypted, Some("orders"))] {
+            let account = Account { user: b"reader", database };
+            let body = response(&all, channel, account, AuthPlugin::MysqlNativePassword, &[7; 20]);
             let read: HandshakeResponse<'_> = ParseBuf(&body).parse(()).unwrap();
-            assert_eq!(
-                (read.user(), read.db_name(), read.scramble_buf()),
-                (&b"reader"[..], Some(&b"orders"[..]), &[7; 20][..])
-            );
-            let asked = NEEDED
-                | CapabilityFlags::CLIENT_LONG_PASSWORD
-                | CapabilityFlags::CLIENT_CONNECT_WITH_DB
-                | CapabilityFlags::CLIENT_CONNECT_ATTRS;
-            assert_eq!(read.capabilities() - CapabilityFlags::CLIENT_SSL, asked);
-            assert_eq!(read.capabilities().contains(CapabilityFlags::CLIENT_SSL), channel == Channel::Encrypted);
+            assert_eq!((read.user(), read.scramble_buf()), (&b"reader"[..], &[7; 20][..]));
+            assert_eq!(read.db_name(), database.map(str::as_bytes));
+            let mut asked = NEEDED | CapabilityFlags::CLIENT_LONG_PASSWORD | CapabilityFlags::CLIENT_CONNECT_ATTRS;
+            if channel == Channel::Encrypted {
+                asked |= CapabilityFlags::CLIENT_SSL | CapabilityFlags::CLIENT_CONNECT_WITH_DB;
+            }
+            assert_eq!(read.capabilities(), asked);
+            let body = tls_request(&all, account);
+            let request: SslRequest = ParseBuf(&body).parse(()).unwrap();
+            assert_eq!(request.capabilities(), asked | CapabilityFlags::CLIENT_SSL);
+            assert_eq!((request.max_packet_size(), request.character_set()), (65_536, read.collation()));
         }
-        let read: SslRequest = ParseBuf(&tls_request()).parse(()).unwrap();
-        assert!(read.capabilities().contains(CapabilityFlags::CLIENT_SSL));
-        assert_eq!(read.max_packet_size(), 65_536);
     }
 
     fn reply(packets: &[&[u8]]) -> Result<Option<Answer>, NotTheProtocol> {
