@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use connection_operator::connections::{ConnectionType, Permission, mysql::Settings};
 
-use crate::case;
+use crate::{case, harness::mysql::Server};
 
 /// A connection of this type.
 pub type Case = case::Case<Settings>;
@@ -14,6 +14,11 @@ impl Case {
     pub fn at(address: SocketAddr) -> Self {
         let settings = serde_json::json!({"host": address.ip(), "port": address.port()});
         Self::new(ConnectionType::MySQL, serde_json::from_value(settings).expect("settings"))
+    }
+
+    /// A connection to a real server as `user`, with its password, everything verified, and no target.
+    pub fn at_server(server: &Server, user: &str) -> Self {
+        Self::at(server.address).tls(|tls| tls.roots = server.said.ca()).login(user)
     }
 
     /// Logs in as `user`, with its password.

@@ -23,15 +23,11 @@ mod connection;
 mod player;
 mod real;
 mod stand_in;
+mod ways;
 
 impl Case {
     /// A connection to the real server as `user`, with its password, everything verified, and no target.
     fn of(user: &str) -> Self {
-        Self::of_server(server(), user)
-    }
-
-    /// The same to a server of a test's own.
-    fn of_server(server: &mariadb::Server, user: &str) -> Self {
-        Self::at(server.address).tls(|tls| tls.roots = server.said.ca()).login(user)
+        Self::at_server(server(), user)
     }
 }

@@ -2,10 +2,11 @@
 //! never from the password itself.
 
 use aws_lc_rs::{digest, pbkdf2, signature};
+use connection_operator::net::tls::{Mode, Roots};
 use mysql_common::{
     constants::{CapabilityFlags, StatusFlags},
     io::ParseBuf,
-    packets::{AuthPlugin, HandshakePacket, HandshakeResponse},
+    packets::{HandshakePacket, HandshakeResponse},
     proto::MySerialize as _,
 };
 use tokio::{
@@ -14,7 +15,16 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use crate::harness::mysql::{framed, packet};
+use super::connection::Case;
+use crate::harness::{
+    authority::{Authority, Clients},
+    mysql::{framed, packet},
+    peer::Peer,
+};
+
+/// The names of the ways to log in that servers begin with.
+pub const NATIVE: &str = "mysql_native_password";
+pub const CACHING: &str = "caching_sha2_password";
 
 /// What an OK and the end of columns or rows look like.
 pub const OK: &[u8] = b"\0\0\0\x02\0\0\0";
@@ -129,6 +139,54 @@ impl Player {
     }
 }
 
+/// A peer that plays a server to whoever comes.
+pub async fn playing<F, A>(plugin: &'static str, act: A) -> Peer
+where
+    A: Fn(Player, Told) -> F + Send + Sync + Clone + 'static,
+    F: Future<Output = ()> + Send,
+{
+    Peer::that(move |stream| {
+        let act = act.clone();
+        async move {
+            if let Some((player, told)) = Player::greet(stream, plugin, None).await {
+                act(player, told).await;
+            }
+        }
+    })
+    .await
+}
+
+/// A server with TLS that plays `act`, and the authority of its certificate.
+pub async fn secured<F, A>(plugin: &'static str, act: A) -> (Peer, Roots)
+where
+    A: Fn(Player, Told) -> F + Send + Sync + Clone + 'static,
+    F: Future<Output = ()> + Send,
+{
+    let authority = Authority::new();
+    let acceptor = authority.acceptor(&["127.0.0.1"], Clients::Anybody);
+    let roots = Roots::from_pem(authority.pem.as_bytes()).expect("an authority");
+    let peer = Peer::that(move |stream| {
+        let (act, acceptor) = (act.clone(), acceptor.clone());
+        async move {
+            if let Some((player, told)) = Player::greet(stream, plugin, Some(&acceptor)).await {
+                act(player, told).await;
+            }
+        }
+    })
+    .await;
+    (peer, roots)
+}
+
+/// A case against `peer`, without TLS.
+pub fn plain(peer: &Peer) -> Case {
+    encrypted(peer).tls(|tls| tls.mode = Mode::Disable)
+}
+
+/// The same with TLS.
+pub fn encrypted(peer: &Peer) -> Case {
+    Case::at(peer.address).login("reader")
+}
+
 /// A greeting that begins with `plugin`.
 pub fn greeting(plugin: &str, capabilities: CapabilityFlags) -> Vec<u8> {
     let second = [&NONCE[8..], &[0]].concat();
@@ -199,9 +257,4 @@ pub fn signature_is_right(answer: &[u8], salt: &[u8], rounds: u32, password: &st
     let Some((nonce, signed)) = answer.split_at_checked(32) else { return false };
     let message = [&LONG_NONCE[..], nonce].concat();
     signature::UnparsedPublicKey::new(&signature::ED25519, key).verify(&message, signed).is_ok()
-}
-
-/// The name of `plugin` as the protocol has it.
-pub fn is_plugin(name: &str, plugin: &AuthPlugin<'_>) -> bool {
-    name.as_bytes() == plugin.as_bytes()
 }

@@ -184,20 +184,20 @@ async fn asking_whether_one_may_write_writes_nothing() {
 
 #[tokio::test]
 async fn a_server_that_takes_no_writes_says_so() {
-    let server = mariadb::start("mariadb-strict", STRICT).unwrap();
-    let case = Case::of_server(&server, "writer").on("orders", &[Read, Write]);
+    let server = mariadb::with("mariadb-strict", STRICT);
+    let case = Case::at_server(&server, "writer").on("orders", &[Read, Write]);
     let message = case.ends(Stage::Access, Reason::TargetUnavailable).await;
     assert!(message.contains("takes no writes") && message.contains("1290"), "{message}");
     case.asks(&[Read]).passes().await;
     // It has more rules of its own.
-    let plain = Case::of_server(&server, "reader").tls(|tls| tls.mode = Mode::Disable);
+    let plain = Case::at_server(&server, "reader").tls(|tls| tls.mode = Mode::Disable);
     let message = plain.ends(Stage::Authenticate, Reason::AuthenticationFailed).await;
     assert!(message.contains("spec.tls.mode"), "{message}");
-    let message = Case::of_server(&server, "expired").ends(Stage::Authenticate, Reason::CredentialsExpired).await;
+    let message = Case::at_server(&server, "expired").ends(Stage::Authenticate, Reason::CredentialsExpired).await;
     assert!(message.contains("(1862)"), "{message}");
-    let wrong = Case::of_server(&server, "reader").secret("password", "hunter2-wrong");
+    let wrong = Case::at_server(&server, "reader").secret("password", "hunter2-wrong");
     wrong.ends(Stage::Authenticate, Reason::AuthenticationFailed).await;
-    let message = Case::of_server(&server, "reader").ends(Stage::Authenticate, Reason::AccountLocked).await;
+    let message = Case::at_server(&server, "reader").ends(Stage::Authenticate, Reason::AccountLocked).await;
     assert!(message.contains("(4150)"), "{message}");
 }
 
@@ -297,12 +297,12 @@ async fn a_locked_account_and_an_expired_password_are_told_from_a_wrong_one() {
 #[tokio::test]
 async fn a_server_without_a_free_connection_is_unavailable() {
     // The administrator has one more.
-    let server = mariadb::start("mariadb-crowded", "--max-connections=10 --connect-timeout=600").unwrap();
+    let server = mariadb::with("mariadb-crowded", "--max-connections=10 --connect-timeout=600");
     let mut crowd = Vec::new();
     for _ in 0..10 {
         crowd.push(tokio::net::TcpStream::connect(server.address).await.unwrap());
     }
-    let case = Case::of_server(&server, "reader");
+    let case = Case::at_server(&server, "reader");
     // They are counted when they have been accepted, which takes a moment.
     let message = eventually(DEADLINE, "no connection is free", async || {
         let report = case.probe().await;
@@ -327,8 +327,8 @@ async fn an_account_without_a_free_login_finds_the_server_unavailable() {
 #[tokio::test]
 async fn a_server_that_looks_at_no_password_passes_with_a_word_about_it() {
     // It knows no socket and no account, but TLS.
-    let server = mariadb::start("mariadb-open", "--skip-grant-tables").unwrap();
-    let case = Case::of_server(&server, "reader").on("orders", &[Read]);
+    let server = mariadb::with("mariadb-open", "--skip-grant-tables");
+    let case = Case::at_server(&server, "reader").on("orders", &[Read]);
     let proof = case.clone().secret("password", "hunter2-wrong").passes().await;
     assert_eq!(proof.unproven.len(), 1, "{proof:?}");
     assert!(proof.unproven[0].contains("password"), "{proof:?}");
@@ -385,7 +385,7 @@ async fn a_look_runs_the_statements_that_are_listed_and_no_other() {
     const WHO: &str = "Query SELECT CURRENT_USER()";
     const PATIENCE: &str = "Query SET SESSION lock_wait_timeout = ";
     const READ: &str = "Query SELECT 1 FROM `orders`.`orders` LIMIT 0";
-    const WRITE: &str = "Query EXPLAIN INSERT INTO `orders`.`orders` () VALUES ()";
+    const WRITE: &str = "Query EXPLAIN FORMAT=TRADITIONAL INSERT INTO `orders`.`orders` () VALUES ()";
     const VISIBLE: &str = "Query SELECT 1 FROM information_schema.TABLES WHERE TABLE_SCHEMA = X'6f7264657273' AND \
                            TABLE_NAME = X'6f7264657273'";
     for (user, table, permissions, expected) in [

@@ -112,17 +112,16 @@ impl<'a> Login<'a> {
     /// What follows from the next packet.
     pub(super) fn answer(&mut self, body: &[u8]) -> Result<Step, Refused> {
         match (body, self.awaited) {
-            // It has seen no proof of the way that it has asked for itself.
-            ([0, ..], Awaited::Salt { .. }) => Err(Refused::NotTheProtocol),
+            // Not while it owes us a salt: it has seen no proof of the way that it has asked for itself.
             (body @ [0, ..], Awaited::End | Awaited::Cached) if wire::is_ok(body) => Ok(Step::Accepted),
             ([0xff, ..], _) => wire::error(body).map(Step::Rejected).ok_or(Refused::NotTheProtocol),
-            // `mysql_old_password`, without its name.
-            ([0xfe], _) => Err(Refused::UnknownWay),
+            // `mysql_old_password` without its name, and a second factor.
+            ([0xfe] | [2, ..], _) => Err(Refused::UnknownWay),
             ([0xfe, request @ ..], _) => self.switch(request),
-            ([2, ..], _) => Err(Refused::UnknownWay),
-            ([1, data @ ..], awaited) => self.go_on(data, awaited),
             // The first servers with `parsec` forget the byte that says that this is data.
-            (data @ [b'P', ..], awaited @ Awaited::Salt { .. }) => self.go_on(data, awaited),
+            ([1, data @ ..], awaited) | (data @ [b'P', ..], awaited @ Awaited::Salt { .. }) => {
+                self.go_on(data, awaited)
+            }
             _ => Err(Refused::NotTheProtocol),
         }
     }
