@@ -75,7 +75,7 @@ impl Stage {
         let said = script::up("postgresql", &directory, &[], &[("MAX_CONNECTIONS", "400")])?;
         let address = format!("{}:{}", said["PGHOST"], said["PGPORT"]);
         let postgresql = address.parse().map_err(|error| format!("{address}: {error}"))?;
-        let authority = std::fs::read(&said["CA"]).map_err(|error| format!("{}: {error}", said["CA"]))?;
+        let authority = said.ca_pem();
         let config = config(&plane.directory.join("kubeconfig")).await?;
         Ok(Self { plane, account, floor, postgresql, authority, config })
     }

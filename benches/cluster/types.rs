@@ -93,7 +93,7 @@ fn subjects(stage: &Stage) -> [Subject; 3] {
                 "permissions": ["List", "Read"],
             }),
             secret: vec![("accessKeyId", reader.key), ("secretAccessKey", reader.secret)],
-            roots: moto.ca(),
+            roots: moto.said.ca(),
         },
         Subject {
             name: "Kafka, SCRAM-SHA-512, TLS, Read",
@@ -103,7 +103,7 @@ fn subjects(stage: &Stage) -> [Subject; 3] {
                 "permissions": ["List", "Read"],
             }),
             secret: vec![("username", "reader".to_owned()), ("password", "reader-secret".to_owned())],
-            roots: kafka.ca(),
+            roots: kafka.said.ca(),
         },
     ]
 }

@@ -99,6 +99,7 @@ macro_rules! connection_types {
 }
 
 pub mod kafka;
+pub mod mysql;
 pub mod postgresql;
 pub mod redshift;
 pub mod s3;
@@ -109,6 +110,7 @@ connection_types! {
     S3, s3, "s3", "A bucket of Amazon S3, or of a system that speaks its protocol.";
     Redshift, redshift, "redshift", "A database of Amazon Redshift, of a cluster or of a serverless workgroup.";
     Snowflake, snowflake, "snowflake", "An account of Snowflake, through its SQL API.";
+    MySQL, mysql, "mysql", "A database of MySQL or MariaDB, or of a server that speaks their protocol.";
     PostgreSQL, postgresql, "postgresql", "A database of PostgreSQL, or of a server that speaks its protocol.";
     SQLServer, sqlserver, "sqlServer", "A database of Microsoft SQL Server, or of Azure SQL.";
     Kafka, kafka, "kafka", "A cluster of Apache Kafka, or of a system that speaks its protocol.";

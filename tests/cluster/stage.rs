@@ -191,9 +191,8 @@ fn start_postgresql() -> Result<Postgresql, String> {
     let directory = script::run_directory().join("postgresql");
     // Many tests probe at once, and each superuser's place is taken from the rest.
     let said = script::up("postgresql", &directory, &[], &[("MAX_CONNECTIONS", "200")])?;
-    let value = |key: &str| said.get(key).ok_or(format!("hack/postgresql says nothing about {key}"));
-    let text = |key: &str| std::fs::read_to_string(value(key)?).map_err(|error| format!("{key}: {error}"));
-    let address = format!("{}:{}", value("PGHOST")?, value("PGPORT")?);
+    let text = |key: &str| std::fs::read_to_string(said.text(key)?).map_err(|error| format!("{key}: {error}"));
+    let address = format!("{}:{}", said.text("PGHOST")?, said.text("PGPORT")?);
     Ok(Postgresql {
         address: address.parse().map_err(|error| format!("{address}: {error}"))?,
         authority: text("CA")?,

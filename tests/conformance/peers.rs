@@ -3,6 +3,10 @@
 
 use std::{
     net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -49,6 +53,7 @@ impl Behaviour {
 pub struct Stranger {
     /// Where it is.
     pub address: SocketAddr,
+    heard: Arc<AtomicBool>,
     _place: Place,
 }
 
@@ -63,19 +68,28 @@ enum Place {
 impl Stranger {
     /// Makes one.
     pub async fn that(behaviour: Behaviour) -> Self {
+        let heard = Arc::new(AtomicBool::new(false));
         let peer = match behaviour {
             Behaviour::Refuses => {
                 let socket = TcpSocket::new_v4().unwrap();
                 socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
                 let address = socket.local_addr().unwrap();
-                return Self { address, _place: Place::Taken { _socket: socket } };
+                return Self { address, heard, _place: Place::Taken { _socket: socket } };
             }
             Behaviour::Silent => Peer::that(listen).await,
             Behaviour::Closes => Peer::that(async |stream| drop(stream)).await,
             Behaviour::Garbage => Peer::that(talk_nonsense).await,
-            Behaviour::Echoes => Peer::that(echo).await,
+            Behaviour::Echoes => {
+                let heard = Arc::clone(&heard);
+                Peer::that(move |stream| echo(stream, Arc::clone(&heard))).await
+            }
         };
-        Self { address: peer.address, _place: Place::Inhabited { _peer: peer } }
+        Self { address: peer.address, heard, _place: Place::Inhabited { _peer: peer } }
+    }
+
+    /// Whether an echo has been told anything.
+    fn has_heard(&self) -> bool {
+        self.heard.load(Ordering::Acquire)
     }
 }
 
@@ -120,10 +134,17 @@ fn a_peer_that_speaks_something_else_is_no_system_of_this_type() {
                 // Nonsense in the place of a handshake, or of the answer to the question for one.
                 &[Reason::ProtocolMismatch, Reason::TLSNotOffered, Reason::TLSFailed][..]
             };
-            for behaviour in [Behaviour::Garbage, Behaviour::Echoes] {
-                let stranger = Stranger::that(behaviour).await;
-                let report = subject.clone().at(stranger.address).look(PATIENT).await;
+            let stranger = Stranger::that(Behaviour::Garbage).await;
+            let report = subject.clone().at(stranger.address).look(PATIENT).await;
+            ends(&subject, &report, reasons);
+            let echo = Stranger::that(Behaviour::Echoes).await;
+            let report = subject.clone().at(echo.address).look(LIMIT).await;
+            if echo.has_heard() {
+                let report = subject.clone().at(echo.address).look(PATIENT).await;
                 ends(&subject, &report, reasons);
+            } else {
+                // Where the server speaks first an echo of nothing is silence.
+                ends(&subject, &report, &[Reason::TimedOut]);
             }
         }
     });
@@ -202,9 +223,10 @@ async fn talk_nonsense(mut stream: TcpStream) {
     }
 }
 
-async fn echo(mut stream: TcpStream) {
+async fn echo(mut stream: TcpStream, has_heard: Arc<AtomicBool>) {
     let mut heard = [0; 4096];
     while let Ok(count @ 1..) = stream.read(&mut heard).await {
+        has_heard.store(true, Ordering::Release);
         if stream.write_all(&heard[..count]).await.is_err() {
             return;
         }

@@ -116,9 +116,8 @@ pub fn database() -> &'static Database {
 fn start() -> Result<Database, String> {
     script::required("CONNECTION_OPERATOR_TEST_POSTGRESQL")?;
     let said = script::up("postgresql", &script::run_directory().join("postgresql"), &[], &[])?;
-    let value = |key: &str| said.get(key).ok_or(format!("hack/postgresql says nothing about {key}"));
-    let text = |key: &str| std::fs::read_to_string(value(key)?).map_err(|error| format!("{key}: {error}"));
-    let address = format!("{}:{}", value("PGHOST")?, value("PGPORT")?);
+    let text = |key: &str| std::fs::read_to_string(said.text(key)?).map_err(|error| format!("{key}: {error}"));
+    let address = format!("{}:{}", said.text("PGHOST")?, said.text("PGPORT")?);
     Ok(Database {
         address: address.parse().map_err(|error| format!("{address}: {error}"))?,
         authority: text("CA")?,

@@ -56,7 +56,7 @@ impl ControlPlane {
         let policy = policy.display().to_string();
         let variables = [("AUDIT_POLICY", policy.as_str()), ("APISERVER_FLAGS", flags)];
         let said = script::up("controlplane", &directory, &["kcm"], &variables)?;
-        let value = |key: &str| said.get(key).cloned().ok_or(format!("hack/controlplane says nothing about {key}"));
+        let value = |key: &str| said.text(key).map(str::to_owned);
         let kubeconfig = Kubeconfig::read_from(value("KUBECONFIG")?).map_err(|error| error.to_string())?;
         let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
         let admin = Caller::new(config.map_err(|error| error.to_string())?)?;

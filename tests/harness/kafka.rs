@@ -1,17 +1,11 @@
 //! The one Kafka of a test process, with the listeners, topics and users that `hack/kafka` describes. It is started when a test
 //! first asks for it, and asked what reached it.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs,
-    net::SocketAddr,
-    sync::LazyLock,
-};
+use std::{collections::BTreeSet, net::SocketAddr, sync::LazyLock};
 
-use connection_operator::net::tls::{Identity, Roots};
 use serde_json::Value;
 
-use super::script;
+use super::script::{self, Said};
 
 /// A Kafka of one node on loopback. Its certificate is good for the addresses of its listeners and for `localhost`.
 pub struct Server {
@@ -29,7 +23,8 @@ pub struct Server {
     pub advertised: SocketAddr,
     /// Where `advertised` sends its clients, the listener `ELSEWHERE` of the same node.
     pub advertised_to: SocketAddr,
-    said: BTreeMap<String, String>,
+    /// What else its script says: CAs, the client certificate of `certuser`, tokens, the log.
+    pub said: Said,
 }
 
 /// One request of somebody who was in.
@@ -57,26 +52,6 @@ pub fn server() -> &'static Server {
 }
 
 impl Server {
-    /// The CA that signed the server's certificate.
-    pub fn ca(&self) -> Roots {
-        Roots::from_pem(&self.ca_pem()).expect("a CA")
-    }
-
-    /// The same as text.
-    pub fn ca_pem(&self) -> Vec<u8> {
-        self.file("CA")
-    }
-
-    /// A CA that signed nothing.
-    pub fn other_ca(&self) -> Roots {
-        Roots::from_pem(&self.file("OTHER_CA")).expect("a CA")
-    }
-
-    /// The client certificate of `certuser`.
-    pub fn identity(&self) -> Identity {
-        Identity::from_pem(&self.file("CLIENT_CERT"), &self.file("CLIENT_KEY")).expect("a client certificate")
-    }
-
     /// A token of `oauthreader` that is good.
     pub fn token(&self) -> &str {
         &self.said["OAUTH_TOKEN"]
@@ -133,15 +108,11 @@ impl Server {
 
     /// The whole lines of the log that contain `mark`.
     fn lines(&self, mark: &str) -> Vec<String> {
-        let log = self.file("LOG");
+        let log = self.said.file("LOG");
         let log = String::from_utf8_lossy(&log);
         // The last line may be half written.
         let whole = log.rsplit_once('\n').map_or("", |(whole, _)| whole);
         whole.lines().filter(|line| line.contains(mark)).map(str::to_owned).collect()
-    }
-
-    fn file(&self, key: &str) -> Vec<u8> {
-        fs::read(&self.said[key]).unwrap_or_else(|error| panic!("{key}: {error}"))
     }
 }
 
@@ -149,15 +120,14 @@ fn start() -> Result<Server, String> {
     script::required("CONNECTION_OPERATOR_TEST_KAFKA")?;
     let directory = script::run_directory().join("kafka");
     let said = script::up("kafka", &directory, &[], &[])?;
-    let address = |key: &str| said[key].parse::<SocketAddr>().map_err(|error| format!("{key}={}: {error}", said[key]));
     Ok(Server {
-        plaintext: address("KAFKA_PLAINTEXT")?,
-        sasl_plaintext: address("KAFKA_SASL_PLAINTEXT")?,
-        sasl_ssl: address("KAFKA_SASL_SSL")?,
-        ssl: address("KAFKA_SSL")?,
-        oauth: address("KAFKA_OAUTH")?,
-        advertised: address("KAFKA_ADVERTISED")?,
-        advertised_to: address("KAFKA_ADVERTISED_TO")?,
+        plaintext: said.address("KAFKA_PLAINTEXT")?,
+        sasl_plaintext: said.address("KAFKA_SASL_PLAINTEXT")?,
+        sasl_ssl: said.address("KAFKA_SASL_SSL")?,
+        ssl: said.address("KAFKA_SSL")?,
+        oauth: said.address("KAFKA_OAUTH")?,
+        advertised: said.address("KAFKA_ADVERTISED")?,
+        advertised_to: said.address("KAFKA_ADVERTISED_TO")?,
         said,
     })
 }

@@ -10,6 +10,7 @@ pub mod control_plane;
 pub mod namespace;
 pub mod operator;
 pub mod proxy;
+#[expect(dead_code, reason = "every test crate uses a part of it")]
 pub mod script;
 pub mod waiting;
 

@@ -1,11 +1,9 @@
 //! The one moto of a test process: the AWS APIs with the buckets, users and the role that `hack/moto` describes. It is started when
 //! a test first asks for it, and asked what reached it.
 
-use std::{collections::BTreeMap, fs, net::SocketAddr, sync::LazyLock};
+use std::{net::SocketAddr, sync::LazyLock};
 
-use connection_operator::net::tls::Roots;
-
-use super::script;
+use super::script::{self, Said};
 
 /// The AWS APIs on loopback, with signatures and policies enforced.
 pub struct Server {
@@ -14,7 +12,8 @@ pub struct Server {
     /// Where it speaks HTTPS. Its certificate is good for this address, for `localhost` and for `orders.localhost`; it listens at
     /// 127.0.0.2 too, for which it is not.
     pub https: SocketAddr,
-    said: BTreeMap<String, String>,
+    /// What else its script says: CAs, keys, the log.
+    pub said: Said,
 }
 
 /// What a user or a session signs with.
@@ -58,28 +57,13 @@ pub fn server() -> &'static Server {
 }
 
 impl Server {
-    /// The CA that signed the server's certificate.
-    pub fn ca(&self) -> Roots {
-        Roots::from_pem(&self.ca_pem()).expect("a CA")
-    }
-
-    /// The same as text.
-    pub fn ca_pem(&self) -> Vec<u8> {
-        self.file("CA")
-    }
-
-    /// A CA that signed nothing.
-    pub fn other_ca(&self) -> Roots {
-        Roots::from_pem(&self.file("OTHER_CA")).expect("a CA")
-    }
-
     /// The access key of a user: `reader`, `writer` and others, as `hack/moto/moto` describes them.
     pub fn user(&self, name: &str) -> Credentials {
         let word = name.to_uppercase();
         Credentials {
             key: self.said[&format!("{word}_KEY")].clone(),
             secret: self.said[&format!("{word}_SECRET")].clone(),
-            token: self.said.get(&format!("{word}_TOKEN")).cloned(),
+            token: self.said.text(&format!("{word}_TOKEN")).ok().map(str::to_owned),
         }
     }
 
@@ -105,7 +89,7 @@ impl Server {
 
     /// All requests so far, in the order of their answers. A request that was answered is among them.
     pub fn requests(&self) -> Vec<Request> {
-        let log = self.file("LOG");
+        let log = self.said.file("LOG");
         String::from_utf8_lossy(&log).lines().map(request).collect()
     }
 
@@ -118,10 +102,6 @@ impl Server {
     pub fn requests_to(&self, service: &str) -> Vec<Request> {
         let is_to = |request: &Request| request.action.split(':').next() == Some(service);
         self.requests().into_iter().filter(is_to).collect()
-    }
-
-    fn file(&self, key: &str) -> Vec<u8> {
-        fs::read(&self.said[key]).unwrap_or_else(|error| panic!("{key}: {error}"))
     }
 }
 
@@ -146,6 +126,5 @@ fn start() -> Result<Server, String> {
     script::required("CONNECTION_OPERATOR_TEST_MOTO")?;
     let directory = script::run_directory().join("moto");
     let said = script::up("moto", &directory, &[], &[])?;
-    let address = |key: &str| said[key].parse::<SocketAddr>().map_err(|error| format!("{key}={}: {error}", said[key]));
-    Ok(Server { http: address("MOTO_HTTP")?, https: address("MOTO_HTTPS")?, said })
+    Ok(Server { http: said.address("MOTO_HTTP")?, https: said.address("MOTO_HTTPS")?, said })
 }

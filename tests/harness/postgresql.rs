@@ -1,23 +1,19 @@
 //! The one PostgreSQL of a test process, with the roles and tables that `hack/postgresql` describes. It is started when a test
 //! first asks for it, and asked what it saw.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs,
-    net::SocketAddr,
-    sync::LazyLock,
-};
+use std::{collections::BTreeSet, fs, net::SocketAddr, sync::LazyLock};
 
-use connection_operator::net::tls::{Identity, Roots};
+use connection_operator::net::tls::Identity;
 use tokio_postgres::SimpleQueryMessage;
 
-use super::script;
+use super::script::{self, Said};
 
 /// A PostgreSQL with TLS on loopback.
 pub struct Server {
     /// Where it listens. Its certificate is good for this address; it listens at 127.0.0.2 too, for which it is not.
     pub address: SocketAddr,
-    said: BTreeMap<String, String>,
+    /// What else its script says: CAs, the client certificate of `certuser`, the log.
+    pub said: Said,
 }
 
 /// The server, started by the first test that asks.
@@ -30,26 +26,6 @@ pub fn server() -> &'static Server {
 }
 
 impl Server {
-    /// The CA that signed the server's certificate.
-    pub fn ca(&self) -> Roots {
-        Roots::from_pem(&self.ca_pem()).expect("a CA")
-    }
-
-    /// The same as text.
-    pub fn ca_pem(&self) -> Vec<u8> {
-        self.file("CA")
-    }
-
-    /// A CA that signed nothing.
-    pub fn other_ca(&self) -> Roots {
-        Roots::from_pem(&self.file("OTHER_CA")).expect("a CA")
-    }
-
-    /// The client certificate of `certuser`.
-    pub fn identity(&self) -> Identity {
-        Identity::from_pem(&self.file("CLIENT_CERT"), &self.file("CLIENT_KEY")).expect("a client certificate")
-    }
-
     /// A client certificate of `name`, signed by the CA that the server trusts.
     pub fn identity_of(&self, name: &str) -> Identity {
         let key =
@@ -99,12 +75,8 @@ impl Server {
     /// The lines of the server's log about connections of `user`.
     pub fn log(&self, user: &str) -> Vec<String> {
         let mark = format!("] user={user} ");
-        let log = self.file("LOG");
+        let log = self.said.file("LOG");
         String::from_utf8_lossy(&log).lines().filter(|line| line.contains(&mark)).map(str::to_owned).collect()
-    }
-
-    fn file(&self, key: &str) -> Vec<u8> {
-        fs::read(&self.said[key]).unwrap_or_else(|error| panic!("{key}: {error}"))
     }
 }
 

@@ -5,9 +5,75 @@
 use std::{
     collections::BTreeMap,
     fs,
+    net::SocketAddr,
+    ops::Index,
     path::{Path, PathBuf},
     process::Command,
 };
+
+use connection_operator::net::tls::{Identity, Roots};
+
+/// What a script has said about the server that it has started: the lines of `DIR/env`, and the files that they name.
+pub struct Said {
+    script: String,
+    values: BTreeMap<String, String>,
+}
+
+impl Said {
+    /// The value of a key.
+    ///
+    /// # Errors
+    /// A sentence, where there is none.
+    pub fn text(&self, key: &str) -> Result<&str, String> {
+        self.values.get(key).map(String::as_str).ok_or_else(|| format!("hack/{} says nothing about {key}", self.script))
+    }
+
+    /// The address that a key holds.
+    ///
+    /// # Errors
+    /// A sentence, where there is none.
+    pub fn address(&self, key: &str) -> Result<SocketAddr, String> {
+        let text = self.text(key)?;
+        text.parse().map_err(|error| format!("{key}={text}: {error}"))
+    }
+
+    /// What is now in the file that a key names.
+    ///
+    /// # Panics
+    /// Where it cannot be read.
+    pub fn file(&self, key: &str) -> Vec<u8> {
+        fs::read(&self[key]).unwrap_or_else(|error| panic!("{key}: {error}"))
+    }
+
+    /// The CA that signed the server's certificate.
+    pub fn ca(&self) -> Roots {
+        Roots::from_pem(&self.ca_pem()).expect("a CA")
+    }
+
+    /// The same as text.
+    pub fn ca_pem(&self) -> Vec<u8> {
+        self.file("CA")
+    }
+
+    /// A CA that signed nothing.
+    pub fn other_ca(&self) -> Roots {
+        Roots::from_pem(&self.file("OTHER_CA")).expect("a CA")
+    }
+
+    /// A client certificate that the server takes.
+    pub fn identity(&self) -> Identity {
+        Identity::from_pem(&self.file("CLIENT_CERT"), &self.file("CLIENT_KEY")).expect("a client certificate")
+    }
+}
+
+impl Index<&str> for Said {
+    type Output = String;
+
+    /// The value of a key that every start has.
+    fn index(&self, key: &str) -> &String {
+        &self.values[key]
+    }
+}
 
 /// The directory of this run: logs, data, kubeconfigs. It stays for the reader of a failure, until a later run clears it away.
 ///
@@ -62,18 +128,14 @@ pub fn required(variable: &str) -> Result<String, String> {
 ///
 /// # Errors
 /// The script's own words where it fails.
-pub fn up(
-    name: &str,
-    directory: &Path,
-    extra: &[&str],
-    variables: &[(&str, &str)],
-) -> Result<BTreeMap<String, String>, String> {
+pub fn up(name: &str, directory: &Path, extra: &[&str], variables: &[(&str, &str)]) -> Result<Said, String> {
     let mut command = Command::new(root().join("hack").join(name).join(name));
     command.arg("up").arg(directory).args(extra).envs(variables.iter().copied());
     run(command.env("OWNER_PID", std::process::id().to_string()))?;
     let said =
         fs::read_to_string(directory.join("env")).map_err(|error| format!("{name} left no env file: {error}"))?;
-    Ok(said.lines().filter_map(|line| line.split_once('=')).map(|(key, value)| (key.into(), value.into())).collect())
+    let values = said.lines().filter_map(|line| line.split_once('=')).map(|(key, value)| (key.into(), value.into()));
+    Ok(Said { script: name.to_owned(), values: values.collect() })
 }
 
 /// Runs `hack/NAME/NAME VERB DIRECTORY` about a server that `up` started.

@@ -8,7 +8,9 @@ mod harness {
     pub mod authority;
     #[expect(dead_code, reason = "what it says is for the reader of a failure, too")]
     pub mod kafka;
+    pub mod mariadb;
     pub mod moto;
+    pub mod mysql;
     pub mod peer;
     pub mod pgwire;
     pub mod postgresql;
@@ -28,6 +30,7 @@ mod harness {
 
 mod case;
 mod kafka;
+mod mysql;
 mod postgresql;
 mod redshift;
 mod s3;

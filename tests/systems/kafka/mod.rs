@@ -28,7 +28,7 @@ impl Case {
     /// A connection to the real broker over TLS, as `user` by SCRAM-SHA-512, everything verified, and no target.
     fn scram(user: &str) -> Self {
         let server = server();
-        let case = Self::at(server.sasl_ssl).tls(|tls| (tls.mode, tls.roots) = (Mode::VerifyFull, server.ca()));
+        let case = Self::at(server.sasl_ssl).tls(|tls| (tls.mode, tls.roots) = (Mode::VerifyFull, server.said.ca()));
         case.login(Mechanism::ScramSha512, user)
     }
 

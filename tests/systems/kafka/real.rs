@@ -81,7 +81,7 @@ async fn a_port_where_nobody_listens_refuses() {
 
 #[tokio::test]
 async fn a_certificate_of_an_unknown_ca_is_untrusted() {
-    let other = server().other_ca();
+    let other = server().said.other_ca();
     let case = Case::scram("reader").tls(|tls| tls.roots = other);
     case.clone().ends(Stage::Reach, Reason::CertificateUntrusted).await;
     case.tls(|tls| tls.mode = Mode::VerifyCa).ends(Stage::Reach, Reason::CertificateUntrusted).await;
@@ -117,7 +117,7 @@ async fn each_tls_mode_checks_what_it_says_and_no_more() {
     let server = server();
     let zone = Arc::new(Zone::default());
     let named = |host: &str| vec![Broker(format!("{host}:{}", server.sasl_ssl.port()))];
-    let (right, other) = (server.ca(), server.other_ca());
+    let (right, other) = (server.said.ca(), server.said.other_ca());
     for (mode, roots, host, found) in [
         (Mode::VerifyFull, &right, "127.0.0.1", None),
         (Mode::VerifyFull, &right, Zone::NAME, Some(Reason::CertificateNameMismatch)),
@@ -146,7 +146,7 @@ async fn a_client_certificate_is_a_login_by_itself() {
         .with(|settings| settings.sasl_mechanism = None)
         .on("orders", &[Read]);
     case.ends(Stage::Authenticate, Reason::ClientCertificateRequired).await;
-    let proof = case.tls(|tls| tls.identity = Some(server.identity())).passes().await;
+    let proof = case.tls(|tls| tls.identity = Some(server.said.identity())).passes().await;
     assert_eq!(proof, Proof { unproven: &[], anonymous: false });
 }
 
@@ -186,7 +186,7 @@ async fn who_logs_in_nowhere_is_anonymous() {
 #[tokio::test]
 async fn a_token_is_taken_or_rejected() {
     let case = |token: &str| {
-        let case = Case::at(server().oauth).tls(|tls| (tls.mode, tls.roots) = (Mode::VerifyFull, server().ca()));
+        let case = Case::at(server().oauth).tls(|tls| (tls.mode, tls.roots) = (Mode::VerifyFull, server().said.ca()));
         case.secret("token", token)
             .with(|settings| settings.sasl_mechanism = Some(Mechanism::OauthBearer))
             .on("orders", &[Read])

@@ -35,7 +35,7 @@ fn granted(web: &Web) -> Case {
         audience: Some("https://events.example.com".to_owned()),
         extensions: None,
     };
-    let bundle = [&server().ca_pem()[..], AUTHORITY.pem.as_bytes()].concat();
+    let bundle = [&server().said.ca_pem()[..], AUTHORITY.pem.as_bytes()].concat();
     let roots = Roots::from_pem(&bundle).expect("two authorities");
     let case = Case::at(server().oauth).tls(|tls| (tls.mode, tls.roots) = (Mode::VerifyFull, roots));
     let case = case.secret("clientSecret", SECRET);
@@ -141,7 +141,7 @@ async fn an_endpoint_that_may_not_be_dialled_is_not() {
 async fn a_client_secret_goes_to_a_verified_endpoint_only() {
     for mode in [Mode::Require, Mode::Disable] {
         let web = endpoint("oauthreader").await;
-        let other = Roots::from_pem(&server().ca_pem()).expect("an authority");
+        let other = Roots::from_pem(&server().said.ca_pem()).expect("an authority");
         let case = granted(&web).tls(|tls| (tls.mode, tls.roots) = (mode, other));
         case.ends(Stage::Reach, Reason::CertificateUntrusted).await;
         assert_eq!(web.asked().len(), 0);

@@ -52,7 +52,7 @@ async fn a_port_where_nobody_listens_refuses() {
 
 #[tokio::test]
 async fn a_certificate_of_an_unknown_ca_is_untrusted() {
-    let other = server().other_ca();
+    let other = server().said.other_ca();
     let case = Case::of("reader").tls(|tls| tls.roots = other);
     case.ends(Stage::Reach, Reason::CertificateUntrusted).await;
     case.clone().tls(|tls| tls.mode = Mode::VerifyCa).ends(Stage::Reach, Reason::CertificateUntrusted).await;
@@ -137,7 +137,7 @@ async fn a_database_that_may_not_be_connected_to_is_not_permitted() {
 async fn each_mode_checks_what_it_says_and_no_more() {
     use Mode::{Disable, Require, VerifyCa, VerifyFull};
     let server = server();
-    let (right, other) = (server.ca(), server.other_ca());
+    let (right, other) = (server.said.ca(), server.said.other_ca());
     for (mode, roots, host, found) in [
         (VerifyFull, &right, "127.0.0.1", None),
         (VerifyFull, &right, "localhost", None),
@@ -181,7 +181,7 @@ async fn every_mode_but_disable_is_encrypted() {
 
 #[tokio::test]
 async fn a_client_certificate_logs_in_without_a_password() {
-    let identity = server().identity();
+    let identity = server().said.identity();
     let case = Case::of("certuser").tls(|tls| tls.identity = Some(identity)).on("public", "orders", &[Read]);
     case.clone().secret("password", "").passes().await;
     // A password that is there is not asked for, and the report does not pretend that it was.
@@ -206,7 +206,7 @@ async fn a_client_certificate_that_is_missing_or_not_the_users_is_asked_for() {
 
 #[tokio::test]
 async fn a_password_that_is_asked_for_and_is_not_there_is_said() {
-    let identity = server().identity();
+    let identity = server().said.identity();
     let case = Case::of("reader").tls(|tls| tls.identity = Some(identity)).secret("password", "");
     let message = case.ends(Stage::Authenticate, Reason::AuthenticationMethodNotSupported).await;
     assert!(message.contains("password"), "{message}");

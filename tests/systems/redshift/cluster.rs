@@ -19,7 +19,7 @@ fn with_keys(keys: &Credentials) -> Case {
     let iam = json!({"clusterIdentifier": "sales", "dbUser": "analyst"});
     let case = Case::at(database.address).asking(service.https, iam, &keys.key, &keys.secret);
     let case = case.secret("sessionToken", keys.token.as_deref().unwrap_or_default());
-    case.tls(|tls| tls.roots = both(&database.ca_pem(), &service.ca_pem()))
+    case.tls(|tls| tls.roots = both(&database.said.ca_pem(), &service.said.ca_pem()))
 }
 
 /// The same as the role that may ask.
@@ -76,7 +76,7 @@ async fn nobody_listens_and_nobody_is_trusted_at_each_of_the_two() {
         assert!(message.starts_with(&nobody.to_string()), "{message}");
     }
     let (ours, theirs) = (server().address, moto::server().https);
-    for (roots, named) in [(server().ca(), theirs), (moto::server().ca(), ours)] {
+    for (roots, named) in [(server().said.ca(), theirs), (moto::server().said.ca(), ours)] {
         let case = of("analyst").tls(|tls| tls.roots = roots);
         let message = case.ends(Stage::Reach, Reason::CertificateUntrusted).await;
         assert!(message.contains(&named.to_string()), "{message}");
@@ -89,7 +89,7 @@ async fn the_service_is_verified_though_the_database_need_not_be() {
     let case = of("analyst").tls(|tls| tls.mode = Mode::Require);
     let message = case.ends(Stage::Authenticate, Reason::EncryptionRequired).await;
     assert!(message.starts_with(&server().address.to_string()), "{message}");
-    let case = case.tls(|tls| tls.roots = server().ca());
+    let case = case.tls(|tls| tls.roots = server().said.ca());
     let message = case.ends(Stage::Reach, Reason::CertificateUntrusted).await;
     assert!(message.contains(&moto::server().https.to_string()), "{message}");
 }

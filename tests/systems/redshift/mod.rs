@@ -30,7 +30,7 @@ impl Case {
     /// A connection to the database as `user`, with its password, everything verified, and no target but the database.
     fn of(user: &str) -> Self {
         let server = server();
-        let case = Self::at(server.address).tls(|tls| tls.roots = server.ca());
+        let case = Self::at(server.address).tls(|tls| tls.roots = server.said.ca());
         case.secret("username", user).secret("password", &format!("{user}-secret"))
     }
 

@@ -45,7 +45,7 @@ async fn a_port_where_nobody_listens_refuses() {
 
 #[tokio::test]
 async fn a_certificate_of_an_unknown_ca_is_untrusted() {
-    let other = server().other_ca();
+    let other = server().said.other_ca();
     Case::of("analyst").tls(|tls| tls.roots = other).ends(Stage::Reach, Reason::CertificateUntrusted).await;
 }
 

@@ -62,7 +62,7 @@ impl Service {
         let case = Case::at(server().address);
         let case = case.asking(self.web.peer.address, json!({"workgroup": workgroup}), key.id, key.secret);
         case.secret("sessionToken", key.token.unwrap_or_default())
-            .tls(|tls| tls.roots = both(&server().ca_pem(), self.ca.as_bytes()))
+            .tls(|tls| tls.roots = both(&server().said.ca_pem(), self.ca.as_bytes()))
     }
 }
 

@@ -11,7 +11,7 @@ fn of(user: &str, bucket: &str) -> Case {
 
 fn with_keys(user: &Credentials, bucket: &str) -> Case {
     let server = server();
-    let case = Case::bucket(&format!("https://{}", server.https), bucket).tls(|tls| tls.roots = server.ca());
+    let case = Case::bucket(&format!("https://{}", server.https), bucket).tls(|tls| tls.roots = server.said.ca());
     case.keys(&user.key, &user.secret).secret("sessionToken", user.token.as_deref().unwrap_or_default())
 }
 
@@ -71,7 +71,7 @@ async fn a_bucket_of_another_region_is_so_and_its_region_is_named() {
 
 #[tokio::test]
 async fn a_certificate_of_an_unknown_ca_is_untrusted() {
-    let other = server().other_ca();
+    let other = server().said.other_ca();
     of("reader", "orders").tls(|tls| tls.roots = other).ends(Stage::Reach, Reason::CertificateUntrusted).await;
 }
 
