@@ -1,9 +1,9 @@
 //! The one look at a MySQL or MariaDB server: its greeting, TLS, one login, a few statements, goodbye.
 //!
 //! `mysql_async` cannot be this client: it opens its own sockets (it takes addresses, and no stream), brings its own TLS
-//! configuration, sends a password under a key that any peer may have made (`caching_sha2_password` without TLS), and panics
-//! where a server asks for a third way to log in, as MariaDB does for users that it does not know. So the packets and the ways to log in
-//! are those of `mysql_common`, which it is made from, and the conversation is ours, over our own streams.
+//! configuration, sends a password under a key that any peer may have made (`caching_sha2_password` without TLS), and gives up where a
+//! server asks for another way to log in twice, as MariaDB does of users that it does not know. So the packets that we send and the
+//! proofs in them are those of `mysql_common`, which it is made from, and the conversation is ours, over our own streams.
 //!
 //! No time is set on the server's side for the session (`wait_timeout`): the connection is closed when the look ends, however it
 //! ends, and the server notices. What it would not notice is a lock that it waits for; that wait is bounded. No text of the server
@@ -115,7 +115,7 @@ impl Look {
         talk.say(&response).await.map_err(explain)?;
         loop {
             match login.answer(&talk.hear().await.map_err(explain)?).map_err(refused)? {
-                Step::Say(answer) => talk.say(&answer).await.map_err(explain)?,
+                Step::Say(words) => talk.say(words.expose()).await.map_err(explain)?,
                 Step::Listen => {}
                 Step::Sign(challenge) => {
                     let password = Arc::clone(&self.password);

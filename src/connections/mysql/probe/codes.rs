@@ -57,8 +57,9 @@ pub(super) fn of_the_connection(code: u16) -> Failure {
         3159 => Failure::new(FailureClass::EncryptionRequired),
         // ER_NOT_SUPPORTED_AUTH_MODE, ER_SERVER_IS_IN_SECURE_AUTH_MODE, ER_PLUGIN_IS_NOT_LOADED
         1251 | 1275 | 1524 => Failure::new(FailureClass::AuthenticationMethodNotSupported),
-        // ER_HANDSHAKE_ERROR, ER_NET_PACKET_TOO_LARGE, ER_NET_PACKETS_OUT_OF_ORDER, ER_MALFORMED_PACKET: it does not understand us.
-        1043 | 1153 | 1156 | 1835 => Failure::new(FailureClass::ProtocolMismatch),
+        // ER_HANDSHAKE_ERROR, ER_NET_PACKET_TOO_LARGE, ER_NET_PACKETS_OUT_OF_ORDER, ER_MALFORMED_PACKET, ER_PARSE_ERROR: it does not
+        // understand us.
+        1043 | 1153 | 1156 | 1835 | 1064 => Failure::new(FailureClass::ProtocolMismatch),
         // ER_QUERY_INTERRUPTED, ER_STATEMENT_TIMEOUT of MariaDB, ER_QUERY_TIMEOUT of MySQL
         1317 | 1969 | 3024 => {
             Failure::new(FailureClass::TimedOut).advice("check the server's load, and its time limits for statements")
@@ -95,20 +96,8 @@ pub(super) fn of_a_table(code: u16, table: &Setting) -> Result<Lack, Failure> {
         1142 | 1143 => return Ok(Lack::Right),
         // ER_NO_SUCH_TABLE, and ER_WRONG_TABLE_NAME: none can have this name.
         1146 | 1103 => return Ok(Lack::Table),
-        // ER_NON_INSERTABLE_TABLE
-        1471 => return Ok(Lack::Room),
-        // ER_VIEW_NO_EXPLAIN
-        1345 => about(FailureClass::NotProvable).word("Write").advice(
-            "grant SELECT and SHOW VIEW on the view and SELECT on its tables, or leave Write out of spec.permissions",
-        ),
-        // ER_PARSE_ERROR, ER_NOT_SUPPORTED_YET: the server explains no INSERT.
-        1064 | 1235 => about(FailureClass::NotProvable),
         // ER_LOCK_WAIT_TIMEOUT
         1205 => about(FailureClass::TimedOut).advice("find who holds a lock on it: SHOW PROCESSLIST at the server"),
-        // ER_OPTION_PREVENTS_STATEMENT, ER_READ_ONLY_MODE, ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION
-        1290 | 1836 | 1792 => about(FailureClass::TargetUnavailable)
-            .word("the server takes no writes")
-            .advice("name the server that does, or leave Write out of spec.permissions"),
         // ER_VIEW_INVALID, ER_NO_SUCH_USER; and ER_ACCESS_DENIED_ERROR, to somebody who need not know who the definer is
         1356 | 1449 | 1045 => about(FailureClass::TargetUnavailable)
             .word("the view is broken")
@@ -117,6 +106,30 @@ pub(super) fn of_a_table(code: u16, table: &Setting) -> Result<Lack, Failure> {
         // ER_NO_SUCH_TABLE_IN_ENGINE
         1017 | 1030 | 1033 | 1034 | 1194 | 1195 | 1932 => about(FailureClass::TargetUnavailable),
         code => return Err(of_the_connection(code)),
+    };
+    Err(failure.code(number(code)))
+}
+
+/// The same where an INSERT was not even explained.
+///
+/// # Errors
+/// As [`of_a_table`].
+pub(super) fn of_an_insert(code: u16, table: &Setting) -> Result<Lack, Failure> {
+    let about = |class| Failure::new(class).about(table.clone());
+    let failure = match code {
+        // ER_NON_INSERTABLE_TABLE
+        1471 => return Ok(Lack::Room),
+        // ER_VIEW_NO_EXPLAIN
+        1345 => about(FailureClass::NotProvable).word("Write").advice(
+            "grant SELECT and SHOW VIEW on the view and SELECT on its tables, or leave Write out of spec.permissions",
+        ),
+        // ER_PARSE_ERROR, ER_NOT_SUPPORTED_YET: the server explains no INSERT.
+        1064 | 1235 => about(FailureClass::NotProvable).word("Write"),
+        // ER_OPTION_PREVENTS_STATEMENT, ER_READ_ONLY_MODE, ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION
+        1290 | 1836 | 1792 => about(FailureClass::TargetUnavailable)
+            .word("the server takes no writes")
+            .advice("name the server that does, or leave Write out of spec.permissions"),
+        code => return of_a_table(code, table),
     };
     Err(failure.code(number(code)))
 }
@@ -152,6 +165,7 @@ mod tests {
                 instead_of_a_greeting(code),
                 of_the_login(code, &Tls::default(), None),
                 of_the_connection(code),
+                of_an_insert(code, &table).err().unwrap_or_else(|| of_the_connection(code)),
                 of_a_table(code, &table).err().unwrap_or_else(|| of_the_connection(code)),
             ] {
                 assert!(failure.message().contains(&shown), "{}", failure.message());

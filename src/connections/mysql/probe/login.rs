@@ -4,6 +4,8 @@
 //! that it does not know. Whatever it asks, the password itself goes to a verified server only, and a server is never asked for a
 //! key to encrypt it with: a peer in the middle would send one of its own.
 
+use std::fmt;
+
 use mysql_common::{packets::AuthPlugin, scramble::create_response_for_parsec};
 use secrecy::zeroize::Zeroizing;
 
@@ -26,11 +28,28 @@ pub(super) enum Peer {
     Unverified,
 }
 
+/// What is sent; it may be the password, so nothing prints it, and it is wiped.
+#[derive(PartialEq, Eq)]
+pub(super) struct Words(Zeroizing<Vec<u8>>);
+
+impl Words {
+    /// The bytes, for the stream and for nothing else.
+    pub(super) fn expose(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Words {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Words(…)")
+    }
+}
+
 /// What comes next.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Step {
     /// This is sent.
-    Say(Zeroizing<Vec<u8>>),
+    Say(Words),
     /// Nothing is sent: the server goes on.
     Listen,
     /// The challenge is signed, which takes a while, and the signature is sent.
@@ -147,7 +166,7 @@ impl<'a> Login<'a> {
             AuthPlugin::Other(name) if **name == *b"sha256_password" => return self.tell(Refused::Readable),
             AuthPlugin::MysqlOldPassword | AuthPlugin::Other(_) => return Err(Refused::UnknownWay),
         };
-        Ok(Step::Say(proof.into()))
+        Ok(Step::Say(Words(proof.into())))
     }
 
     /// Takes what the way that is logged in by sends on its way.
@@ -174,7 +193,7 @@ impl<'a> Login<'a> {
                 let mut password = Zeroizing::new(Vec::with_capacity(self.password.expose().len() + 1));
                 password.extend_from_slice(self.password.expose());
                 password.push(0);
-                Ok(Step::Say(password))
+                Ok(Step::Say(Words(password)))
             }
             Peer::Unverified => Err(otherwise),
         }
@@ -259,11 +278,12 @@ mod tests {
                     let mut login = Login::new(&password, peer);
                     let answers = [login.answer(&place), login.answer(then)];
                     told.extend(answers.into_iter().flatten().filter(
-                        |step| matches!(step, Step::Say(said) if said.windows(6).any(|part| part == b"secret")),
+                        |step| matches!(step, Step::Say(words) if words.expose().windows(6).any(|part| part == b"secret")),
                     ));
                 }
             }
             assert_eq!(told.is_empty(), peer == Peer::Unverified, "{told:?}");
+            assert!(told.iter().all(|step| format!("{step:?}") == "Say(Words(…))"), "it is printed");
         }
     }
 }

@@ -111,8 +111,8 @@ impl Right {
     pub(super) fn to_write(answer: &Answer, table: &Table<'_>) -> Result<Self, Failure> {
         match answer {
             // ER_WRONG_VALUE_COUNT_ON_ROW: into a view MariaDB puts rows only where columns are named, which it finds after the rights.
-            Answer::Error(1136) => Ok(Self::Granted),
-            Answer::Done(_) | Answer::Error(_) => Self::to_read(answer, table),
+            Answer::Done(_) | Answer::Error(1136) => Ok(Self::Granted),
+            Answer::Error(code) => Ok(Self::Lacks(codes::of_an_insert(*code, &table.shown())?, *code)),
         }
     }
 }

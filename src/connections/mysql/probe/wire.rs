@@ -246,8 +246,6 @@ impl Reply {
         }
         self.awaited = match (self.awaited, body) {
             (Awaited::Beginning, body) if is_ok(body) => return Ok(Some(Answer::Done(None))),
-            // 0xfb asks for a file of ours.
-            (Awaited::Beginning, [0 | 0xfb.., ..] | []) => return Err(NotTheProtocol),
             (Awaited::Beginning, body) => Awaited::Column(columns(body).ok_or(NotTheProtocol)?),
             (Awaited::Column(1), _) => Awaited::Divider,
             (Awaited::Column(left), _) => Awaited::Column(left - 1),
@@ -263,10 +261,10 @@ impl Reply {
     }
 }
 
-/// How many columns a result has.
+/// How many columns a result has. What begins with 0xfb is no count: it asks for a file of ours.
 fn columns(body: &[u8]) -> Option<usize> {
     let count = match body {
-        [count] => usize::from(*count),
+        [count @ ..=250] => usize::from(*count),
         [0xfc, low, high] => usize::from(u16::from_le_bytes([*low, *high])),
         _ => return None,
     };
@@ -428,7 +426,16 @@ mod tests {
     #[test]
     fn what_is_no_answer_is_refused() {
         // An OK that is cut, a file that is asked for, no columns, too many, no end of them.
-        for odd in [&b"\0\0\0"[..], b"\xfb/etc/passwd", b"\xfe", b"\xfc\x01\x10", b"\xfd\xff\xff\xff", b"\x01\x02"] {
+        for odd in [
+            &b"\0\0\0"[..],
+            b"\0",
+            b"\xfb",
+            b"\xfb/etc/passwd",
+            b"\xfe",
+            b"\xfc\x01\x10",
+            b"\xfd\xff\xff\xff",
+            b"\x01\x02",
+        ] {
             assert_eq!(reply(&[odd]), Err(NotTheProtocol), "{odd:?}");
         }
         assert_eq!(reply(&[b"\x01", b"a", b"\x01x"]), Err(NotTheProtocol));
