@@ -6,8 +6,10 @@ use serde_json::{Value, json};
 use tokio::sync::{Mutex, OnceCell};
 
 use crate::harness::{
+    DEADLINE,
     caller::PatchKind,
     control_plane::{Account, ControlPlane},
+    eventually,
     namespace::Namespace,
     operator::Operator,
     proxy::Proxy,
@@ -88,8 +90,15 @@ impl Stage {
             .await;
         proxy.comes(proxy.connections(), 2).await;
         // Its successors would find nobody; and what it costs is no business of the test.
+        let position = self.plane.audit.position();
         namespace.delete("Connection", "clock").await;
         namespace.gone("clock").await;
+        // It may be gone before the log knows of the request that let it go.
+        eventually(DEADLINE, "the log knows who let the clock go", async || {
+            let requests = namespace.requests_after(&self.operator.user, position).await;
+            requests.iter().any(|request| request.writes() && request.name == "clock").then_some(())
+        })
+        .await;
     }
 
     /// Starts another operator on the shared control plane, which sees `namespace` and acts there on what has the label [`OWN`].
