@@ -35,7 +35,7 @@ lint: ## formatting and lints, as the tests check them
 	@cargo clippy --locked --test mysql9 -- -D warnings
 
 generate: ## write crds/, docs/ and examples/ from the code
-	@UPDATE_GOLDEN=1 cargo test --locked --test contract
+	@UPDATE_GOLDEN=1 cargo test --locked --test contract -- --test-threads=1
 
 clean: ## remove what was built here; the tools in the cache stay
 	@cargo clean
