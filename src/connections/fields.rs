@@ -60,6 +60,12 @@ impl HttpUrl {
         UrlParts { scheme, host, port, path }
     }
 
+    /// `HOST` or `HOST:PORT`, as the URL has it.
+    pub fn authority(&self) -> String {
+        let UrlParts { host, port, .. } = self.parts();
+        host.to_owned() + &port.map(|port| format!(":{port}")).unwrap_or_default()
+    }
+
     /// The URL that requests go to: a host without a dot is looked for in the Connection's namespace, like any host of a spec.
     /// The path stays as it is: some token endpoints end with a slash.
     pub fn complete(&self, namespace: &str) -> String {

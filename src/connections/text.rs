@@ -28,6 +28,15 @@ pub fn authority(host: &str, port: u16) -> String {
     }
 }
 
+/// `?NAME=VALUE&…` of those that have a value, which is taken as it is; nothing where none has one.
+pub fn query<'a>(parts: impl IntoIterator<Item = (&'a str, Option<String>)>) -> String {
+    let parts = parts.into_iter().filter_map(|(name, value)| Some((name, value?)));
+    parts.fold(String::new(), |text, (name, value)| {
+        let begin = if text.is_empty() { '?' } else { '&' };
+        format!("{text}{begin}{name}={value}")
+    })
+}
+
 /// Cuts a connection string at [`LIMIT`] characters with `…`.
 pub fn cut(text: &str) -> String {
     shorten(text, LIMIT)
@@ -47,6 +56,12 @@ mod tests {
         assert_eq!(authority("fd00::1", 5432), "[fd00::1]:5432");
         assert_eq!(authority("[fd00::1]", 5432), "[fd00::1]:5432");
         assert_eq!(authority("db.shop.svc", 5432), "db.shop.svc:5432");
+    }
+
+    #[test]
+    fn a_query_has_what_has_a_value() {
+        assert_eq!(query([("a", None), ("b", None)]), "");
+        assert_eq!(query([("a", Some("1".to_owned())), ("b", None), ("c", Some("x/y".to_owned()))]), "?a=1&c=x/y");
     }
 
     #[test]

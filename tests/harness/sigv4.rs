@@ -1,6 +1,8 @@
 //! The other side of a signature of AWS (Signature Version 4): a stand-in checks with it that it was asked by who has the key, for
 //! what it is. Written from the specification and not with the signer's own library, which would agree with itself.
 
+use std::collections::BTreeMap;
+
 use aws_lc_rs::{digest, hmac};
 
 use super::web::Asked;
@@ -63,10 +65,42 @@ impl Verifier {
         let headers: Vec<String> = names.iter().map(|name| format!("{name}:{}\n", asked.header(name).trim())).collect();
         let headers = headers.concat();
         let request = format!("{method}\n{path}\n{query}\n{headers}\n{}\n{}", names.join(";"), hash(&asked.body));
-        let text = format!("AWS4-HMAC-SHA256\n{time}\n{scope}\n{}", hash(&request));
+        if self.signature(time, scope, &request) == signature { Ok(()) } else { Err(Wrong::Signature) }
+    }
+
+    /// Checks a URL that carries its signature, for a `GET` until `lifetime` seconds after it was made.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with it.
+    pub fn check_url(&self, url: &str, lifetime: u32) -> Result<(), Wrong> {
+        let (place, query) = url.strip_prefix("https://").and_then(|rest| rest.split_once('?')).ok_or(Wrong::Form)?;
+        let (host, path) = place.split_at(place.find('/').ok_or(Wrong::Form)?);
+        let said: BTreeMap<String, String> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+        let said = |name: &str| said.get(name).map(String::as_str).unwrap_or_default();
+        let time = said("X-Amz-Date");
+        let (date, _) = time.split_once('T').ok_or(Wrong::Form)?;
+        let (id, scope) = said("X-Amz-Credential").split_once('/').ok_or(Wrong::Form)?;
+        let form = [said("X-Amz-Algorithm"), said("X-Amz-SignedHeaders"), said("X-Amz-Expires"), scope];
+        let scope_of_it = format!("{date}/{}/{}/aws4_request", self.region, self.service);
+        if form != ["AWS4-HMAC-SHA256", "host", &lifetime.to_string(), &scope_of_it] {
+            return Err(Wrong::Form);
+        }
+        if id != self.id || said("X-Amz-Security-Token") != self.token.unwrap_or_default() {
+            return Err(Wrong::Key);
+        }
+        let mut pairs: Vec<&str> = query.split('&').filter(|pair| !pair.starts_with("X-Amz-Signature=")).collect();
+        pairs.sort_unstable();
+        let request = format!("GET\n{path}\n{}\nhost:{host}\n\nhost\n{}", pairs.join("&"), hash(""));
+        let signature = self.signature(time, scope, &request);
+        if said("X-Amz-Signature") == signature { Ok(()) } else { Err(Wrong::Signature) }
+    }
+
+    /// The signature of a request in its canonical form.
+    fn signature(&self, time: &str, scope: &str, request: &str) -> String {
+        let text = format!("AWS4-HMAC-SHA256\n{time}\n{scope}\n{}", hash(request));
         let secret = format!("AWS4{}", self.secret).into_bytes();
-        let key = [date, self.region, self.service, "aws4_request"].iter().fold(secret, |key, part| keyed(&key, part));
-        if hex(&keyed(&key, &text)) == signature { Ok(()) } else { Err(Wrong::Signature) }
+        let key = scope.split('/').fold(secret, |key, part| keyed(&key, part));
+        hex(&keyed(&key, &text))
     }
 }
 

@@ -12,12 +12,16 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     About, Definition, Given, Lockout, Permission, Prepared, Refusal,
-    family::aws::{self, AssumeRole, Keys, Region, sts},
+    family::aws::{
+        self, AssumeRole, Keys, Region,
+        bucket::{self, Bucket},
+        sts,
+    },
     fields::HttpUrl,
     text,
 };
 use crate::{
-    net::tls::{Mode, Tls},
+    net::tls::Tls,
     secret::{Digest, Method},
 };
 
@@ -46,7 +50,7 @@ pub const RULES: &[(&str, &str)] = &[
         "!has(self.s3) || !has(self.s3.assumeRole) || !has(self.s3.assumeRole.endpoint) \
          || !self.s3.assumeRole.endpoint.startsWith('http://') \
          || (has(self.tls) && has(self.tls.mode) && self.tls.mode == 'Disable')",
-        STS_SCHEME,
+        aws::STS_SCHEME,
     ),
 ];
 
@@ -83,20 +87,8 @@ pub struct Settings {
 
 impl Definition for Settings {
     fn connection_string(&self) -> String {
-        let prefix = self.prefix.as_deref().unwrap_or_default();
-        let prefix: Vec<String> = prefix.split('/').map(text::encode).collect();
-        let endpoint = self.endpoint.as_ref().map(|endpoint| {
-            let parts = endpoint.parts();
-            let port = parts.port.map(|port| format!(":{port}")).unwrap_or_default();
-            format!("?endpoint={}{port}", parts.host)
-        });
-        let slash = if self.prefix.is_some() { "/" } else { "" };
-        text::cut(&format!(
-            "s3://{}{slash}{}{}",
-            text::encode(&self.bucket),
-            prefix.join("/"),
-            endpoint.unwrap_or_default()
-        ))
+        let endpoint = self.endpoint.as_ref().map(HttpUrl::authority);
+        text::cut(&(bucket::uri(&self.bucket, self.prefix.as_deref()) + &text::query([("endpoint", endpoint)])))
     }
 
     fn methods(&self, _tls: &Tls) -> Vec<Method> {
@@ -115,19 +107,18 @@ impl Definition for Settings {
             keys.as_ref().map_or(&[][..], |keys| keys.id.expose()),
             role.map_or(&[][..], |role| role.role_arn.as_bytes()),
         ]);
-        let probe = Look {
-            bucket: self.bucket.clone(),
+        let exchange = role.map(|role| sts::Exchange::of(role, &self.region, &namespace, &tls));
+        let bucket = Bucket {
+            name: self.bucket.clone(),
             prefix: self.prefix.clone().unwrap_or_default(),
-            path_style: self.force_path_style.unwrap_or_default(),
-            requester_pays: self.requester_pays.unwrap_or_default(),
-            exchange: role.map(|role| sts::Exchange::of(role, &self.region, &namespace, &tls)),
             region: self.region.clone(),
             url,
-            keys,
+            path_style: self.force_path_style.unwrap_or_default(),
+            requester_pays: self.requester_pays.unwrap_or_default(),
             tls,
             permissions,
         };
-        Ok(Prepared { probe: Box::new(probe), account })
+        Ok(Prepared { probe: Box::new(Look { bucket, keys, exchange }), account })
     }
 }
 
@@ -139,27 +130,17 @@ impl Settings {
     /// What the schema refuses too, for objects that were stored under an older one; and what it cannot express.
     fn check(&self, tls: &Tls) -> Result<(), Refusal> {
         let invalid = |sentence: &str| Err(Refusal::Invalid(sentence.to_owned()));
-        let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-        if !(3..=255).contains(&self.bucket.len()) || !self.bucket.chars().all(allowed) {
+        if !bucket::is_name(&self.bucket) {
             return invalid("`s3.bucket` must be the name of a bucket");
         }
-        if self.prefix.as_ref().is_some_and(|prefix| prefix.is_empty() || prefix.contains(char::is_control)) {
+        if self.prefix.as_ref().is_some_and(|prefix| !bucket::is_prefix(prefix)) {
             return invalid("`s3.prefix` must not be empty and not contain a control character");
         }
         self.region.check("s3.region")?;
         if let Some(role) = &self.assume_role {
             role.check("s3.assumeRole")?;
         }
-        let sts = self.assume_role.as_ref().and_then(|role| role.endpoint.as_ref());
-        if self.endpoint.iter().chain(sts).any(|url| !url.is_valid()) {
-            return Err(Refusal::Invalid(format!("an endpoint {}", HttpUrl::RULE)));
-        }
-        if self.endpoint.as_ref().is_some_and(HttpUrl::is_plain) != (tls.mode == Mode::Disable) {
-            return invalid(aws::SCHEME);
-        }
-        if sts.is_some_and(HttpUrl::is_plain) && tls.mode != Mode::Disable {
-            return invalid(STS_SCHEME);
-        }
+        aws::check_endpoints(&[&self.endpoint], self.assume_role.as_ref(), tls.mode)?;
         if self.is_anonymous() && self.assume_role.is_some() {
             return invalid(NOBODY_ASSUMES);
         }
@@ -169,7 +150,6 @@ impl Settings {
 
 const CREDENTIALS: &str = "`credentials` must be set exactly where `s3.anonymous` is not true";
 const NOBODY_ASSUMES: &str = "`s3.assumeRole` needs credentials, so it cannot stand beside `s3.anonymous`";
-const STS_SCHEME: &str = "`s3.assumeRole.endpoint` with `http://` needs `tls.mode` Disable";
 
 const MINIMAL: &str = "\
 apiVersion: v1
@@ -262,6 +242,7 @@ mod tests {
     use super::*;
     use crate::{
         failure::Setting,
+        net::tls::Mode,
         secret::{Credentials, SecretValue},
     };
 
@@ -337,7 +318,7 @@ mod tests {
         assert_eq!(refused(&json!({}), Mode::Disable), aws::SCHEME);
         assert!(prepare_with(&settings(&plain), "AKIA", Mode::Disable).is_ok());
         let role = json!({"roleARN": "arn:aws:iam::123456789012:role/reader", "endpoint": "http://sts:80"});
-        assert_eq!(refused(&json!({"assumeRole": role}), Mode::VerifyFull), STS_SCHEME);
+        assert_eq!(refused(&json!({"assumeRole": role}), Mode::VerifyFull), aws::STS_SCHEME);
     }
 
     #[test]

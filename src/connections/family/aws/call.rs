@@ -1,21 +1,30 @@
 //! One signed call to a service of AWS, over the network's own HTTP client: no SDK, no retry, no identity but the one given.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use aws_credential_types::Credentials;
 use aws_sigv4::{
-    http_request::{SignableBody, SignableRequest, SigningSettings, sign},
+    http_request::{SignableBody, SignableRequest, SignatureLocation, SigningInstructions, SigningSettings, sign},
     sign::v4,
 };
+use aws_smithy_types::date_time::{DateTime, Format};
 use bytes::Bytes;
-use http::{Request, header::CONTENT_TYPE};
+use http::{
+    Request,
+    header::{CONTENT_TYPE, DATE},
+};
 use serde::Serialize;
 
 use super::{Keys, Region, codes::Refused, json, xml};
 use crate::{
     failure::{Failure, FailureClass},
     net::{Network, http::Answer, tls::Tls},
+    secret::SecretValue,
 };
+
+/// Most that two clocks may differ for a signature to hold, in seconds ("Elements of an AWS API request signature" of the IAM User
+/// Guide).
+const TOLERANCE: u64 = 300;
 
 /// A service, where it is.
 #[derive(Clone, Debug)]
@@ -97,9 +106,40 @@ impl Service<'_> {
         net.exchange(tls, self.sign(keys, request)?).await
     }
 
-    /// Adds the headers of a signature (Signature Version 4).
-    #[expect(clippy::disallowed_methods, reason = "a signature says when it was made, and the server compares clocks")]
+    /// The URL of a `GET` that carries its signature, and so the right to ask for it until it ends. Nothing is sent.
+    ///
+    /// # Errors
+    /// `Internal` where the service's URL is none.
+    pub fn presign(
+        &self,
+        keys: &Keys,
+        parameters: &[(&str, &str)],
+        lifetime: Duration,
+    ) -> Result<SecretValue, Failure> {
+        let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).finish();
+        let request = Request::get(format!("{}?{query}", self.url)).body(Bytes::new());
+        let mut request = request.map_err(|_| Failure::new(FailureClass::Internal))?;
+        let mut settings = SigningSettings::default();
+        settings.signature_location = SignatureLocation::QueryParams;
+        settings.expires_in = Some(lifetime);
+        self.signature(keys, settings, &request)?.apply_to_request_http1x(&mut request);
+        Ok(SecretValue::new(request.uri().to_string().into_bytes()))
+    }
+
+    /// Adds the headers of a signature.
     fn sign(&self, keys: &Keys, mut request: Request<Bytes>) -> Result<Request<Bytes>, Failure> {
+        self.signature(keys, SigningSettings::default(), &request)?.apply_to_request_http1x(&mut request);
+        Ok(request)
+    }
+
+    /// A signature of a request (Signature Version 4).
+    #[expect(clippy::disallowed_methods, reason = "a signature says when it was made, and the server compares clocks")]
+    fn signature(
+        &self,
+        keys: &Keys,
+        settings: SigningSettings,
+        request: &Request<Bytes>,
+    ) -> Result<SigningInstructions, Failure> {
         let internal = || Failure::new(FailureClass::Internal);
         let identity = identity(keys).into();
         let parameters = v4::SigningParams::builder()
@@ -107,7 +147,7 @@ impl Service<'_> {
             .region(&self.region.0)
             .name(self.name)
             .time(SystemTime::now())
-            .settings(SigningSettings::default())
+            .settings(settings)
             .build()
             .map_err(|_| internal())?
             .into();
@@ -117,8 +157,7 @@ impl Service<'_> {
             SignableRequest::new(request.method().as_str(), uri.as_str(), headers, SignableBody::Bytes(request.body()));
         let (instructions, _) =
             sign(signable.map_err(|_| internal())?, &parameters).map_err(|_| internal())?.into_parts();
-        instructions.apply_to_request_http1x(&mut request);
-        Ok(request)
+        Ok(instructions)
     }
 }
 
@@ -127,11 +166,22 @@ fn reply(answer: &Answer, code: impl FnOnce(&[u8]) -> Option<String>) -> Result<
     if answer.status.is_success() {
         return Ok(Ok(body));
     }
-    Ok(Err(Refused { status: answer.status, code: code(&body), region: None }))
+    let refused = Refused { status: answer.status, code: code(&body), region: None };
+    if refused.doubts_the_signature() && clocks_differ(answer) {
+        return Err(refused.failure_as(FailureClass::ClockSkewed));
+    }
+    Ok(Err(refused))
+}
+
+/// Whether the service's clock, as its answer is dated, differs from ours by more than a signature allows.
+#[expect(clippy::disallowed_methods, reason = "the two clocks are compared")]
+fn clocks_differ(answer: &Answer) -> bool {
+    let date = answer.headers.get(DATE).and_then(|date| DateTime::from_str(date.to_str().ok()?, Format::HttpDate).ok());
+    date.is_some_and(|date| DateTime::from(SystemTime::now()).secs().abs_diff(date.secs()) > TOLERANCE)
 }
 
 /// The keys in the form in which signers of AWS take them.
 pub fn identity(keys: &Keys) -> Credentials {
-    let text = |value: &crate::secret::SecretValue| value.text().unwrap_or_default().to_owned();
+    let text = |value: &SecretValue| value.text().unwrap_or_default().to_owned();
     Credentials::new(text(&keys.id), text(&keys.secret), keys.token.as_ref().map(text), None, "Secret")
 }

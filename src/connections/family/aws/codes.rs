@@ -42,12 +42,23 @@ const TABLE: &[Row] = &[
     ("AllAccessDisabled", FailureClass::PermissionDenied),
     ("InvalidPayer", FailureClass::PermissionDenied),
     ("KMSAccessDeniedException", FailureClass::PermissionDenied),
+    ("KMSOptInRequired", FailureClass::PermissionDenied),
     ("UnauthorizedAccess", FailureClass::PermissionDenied),
     ("UnauthorizedOperation", FailureClass::PermissionDenied),
     // Where is it?
+    // Amazon SQS: the name that its protocol had before JSON
+    ("AWS.SimpleQueueService.NonExistentQueue", FailureClass::TargetNotFound),
     ("ClusterNotFound", FailureClass::TargetNotFound),
     ("ClusterNotFoundFault", FailureClass::TargetNotFound),
+    // Amazon SQS: nothing can have this address
+    ("InvalidAddress", FailureClass::TargetNotFound),
+    // Amazon Athena: what the request names is not there
+    ("InvalidRequestException", FailureClass::TargetNotFound),
+    // Amazon Athena: the catalog says no, and only its text says why
+    ("MetadataException", FailureClass::TargetNotFoundOrNotPermitted),
     ("NoSuchBucket", FailureClass::TargetNotFound),
+    ("QueueDeletedRecently", FailureClass::TargetNotFound),
+    ("QueueDoesNotExist", FailureClass::TargetNotFound),
     ("ResourceNotFoundException", FailureClass::TargetNotFound),
     ("AuthorizationHeaderMalformed", FailureClass::WrongRegion),
     ("IllegalLocationConstraintException", FailureClass::WrongRegion),
@@ -55,6 +66,11 @@ const TABLE: &[Row] = &[
     ("RegionDisabledException", FailureClass::WrongRegion),
     // Not now.
     ("InvalidClusterState", FailureClass::TargetUnavailable),
+    ("KMSDisabledException", FailureClass::TargetUnavailable),
+    ("KMSInvalidStateException", FailureClass::TargetUnavailable),
+    ("KMSNotFoundException", FailureClass::TargetUnavailable),
+    ("ResourceInUseException", FailureClass::TargetUnavailable),
+    ("KMSThrottlingException", FailureClass::Throttled),
     ("LimitExceededException", FailureClass::Throttled),
     ("OverLimit", FailureClass::Throttled),
     ("ProvisionedThroughputExceededException", FailureClass::Throttled),
@@ -67,11 +83,14 @@ const TABLE: &[Row] = &[
     ("TooManyRequestsException", FailureClass::Throttled),
     ("InternalError", FailureClass::ServerUnavailable),
     ("InternalFailure", FailureClass::ServerUnavailable),
+    ("InternalFailureException", FailureClass::ServerUnavailable),
     ("InternalServerException", FailureClass::ServerUnavailable),
     ("OperationAborted", FailureClass::ServerUnavailable),
     ("ServerNotInitialized", FailureClass::ServerUnavailable), // MinIO
     ("ServiceUnavailable", FailureClass::ServerUnavailable),
     ("TemporaryRedirect", FailureClass::ServerUnavailable),
+    // Not this. Who has sent it knows what it was about.
+    ("InvalidArgumentException", FailureClass::ProtocolMismatch),
 ];
 
 /// What a service said instead of an answer: its status, and its code where the body had one.
@@ -89,6 +108,12 @@ impl Refused {
     /// Whether it has this code.
     pub fn is(&self, code: &str) -> bool {
         self.code.as_deref() == Some(code)
+    }
+
+    /// Whether it says that the signature is wrong. Most services say so, too, of one whose time is past or yet to come; the SDKs
+    /// ask the same of these codes.
+    pub fn doubts_the_signature(&self) -> bool {
+        ["AuthFailure", "InvalidSignatureException", "SignatureDoesNotMatch"].iter().any(|code| self.is(code))
     }
 
     /// What it means. An answer without a listed code is judged by its status: the service itself would have said more.

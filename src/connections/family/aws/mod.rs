@@ -1,8 +1,8 @@
 //! What all types of Amazon Web Services share: how one logs in, as whom, in which region, and what an error code means.
 //!
 //! A login is the user's keys, from the Secret, or a role that they may assume. The operator's own identity is never used:
-//! nothing here looks at the environment, at profile files or at a metadata service. This file decides; `call.rs` and `sts.rs`
-//! talk.
+//! nothing here looks at the environment, at profile files or at a metadata service. This file decides; `bucket.rs`, `call.rs`
+//! and `sts.rs` talk.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -10,9 +10,11 @@ use serde::{Deserialize, Serialize};
 use crate::{
     connections::{Refusal, fields::HttpUrl},
     failure::{Code, Failure, Setting},
+    net::tls::Mode,
     secret::{Credentials, Key, Method, SecretValue},
 };
 
+pub mod bucket;
 pub mod call;
 pub mod codes;
 mod json;
@@ -41,8 +43,34 @@ pub fn method() -> Method {
     Method { name: "access key", required: vec![ACCESS_KEY_ID, SECRET_ACCESS_KEY], optional: vec![SESSION_TOKEN] }
 }
 
+/// The sentence for a type that is never used without credentials.
+pub const CREDENTIALS: &str = "`credentials` must name a Secret that holds accessKeyId and secretAccessKey";
+
 /// The sentence for an endpoint that says `http` while TLS is asked for, or the other way round.
 pub const SCHEME: &str = "an endpoint with `http://` and `tls.mode` Disable need each other";
+
+/// The sentence for a Security Token Service that says `http` while TLS is asked for.
+pub const STS_SCHEME: &str = "`assumeRole.endpoint` with `http://` needs `tls.mode` Disable";
+
+/// Checks the endpoints of a type, and that of the role it assumes, as the schema does: their form, and that nothing goes out
+/// readable unless `mode` says so by name. A service that is not named is AWS's own, with `https`.
+///
+/// # Errors
+/// The sentence that the API server would refuse them with.
+pub fn check_endpoints(endpoints: &[&Option<HttpUrl>], role: Option<&AssumeRole>, mode: Mode) -> Result<(), Refusal> {
+    let endpoints = || endpoints.iter().filter_map(|endpoint| endpoint.as_ref());
+    let sts = role.and_then(|role| role.endpoint.as_ref());
+    if endpoints().chain(sts).any(|url| !url.is_valid()) {
+        return Err(Refusal::Invalid(format!("an endpoint {}", HttpUrl::RULE)));
+    }
+    if endpoints().any(HttpUrl::is_plain) != (mode == Mode::Disable) {
+        return Err(Refusal::Invalid(SCHEME.to_owned()));
+    }
+    if sts.is_some_and(HttpUrl::is_plain) && mode != Mode::Disable {
+        return Err(Refusal::Invalid(STS_SCHEME.to_owned()));
+    }
+    Ok(())
+}
 
 /// The regions that a message may name (the regions of the partitions aws, aws-cn and aws-us-gov, from "AWS Regions" of the
 /// AWS General Reference, 2026). A region that is not in here works, and is not named where a service says that a resource is
@@ -115,7 +143,7 @@ impl Region {
     }
 
     /// What the names of hosts of this region end in (the partitions' `dnsSuffix` in the SDKs' `partitions.json`).
-    fn suffix(&self) -> &'static str {
+    pub fn suffix(&self) -> &'static str {
         match self.0.split('-').take(2).collect::<Vec<_>>()[..] {
             ["cn", ..] => "amazonaws.com.cn",
             ["eusc", ..] => "amazonaws.eu",
@@ -158,6 +186,11 @@ impl AssumeRole {
     /// The role, as messages call it.
     pub fn shown(&self) -> Setting {
         Setting::from_spec(format!("role {}", self.role_arn))
+    }
+
+    /// The account that the role is in; so is who assumes it.
+    pub fn account(&self) -> Option<&str> {
+        self.role_arn.split(':').nth(4)
     }
 
     /// Checks what the schema checks too, for objects that were stored under an older one.

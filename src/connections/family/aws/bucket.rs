@@ -1,0 +1,264 @@
+//! The looks at a bucket: list one key and, where it is asked for, read one byte and begin to write without writing.
+//!
+//! The SDK signs requests and reads answers; every byte of it goes through [`Door`], which is an HTTP client over the network
+//! of the probe. The SDK is given all that it knows: it retries nothing, caches nothing, and looks for no identity.
+
+mod door;
+
+use aws_sdk_s3::{
+    Client, Config,
+    config::{
+        self, BehaviorVersion, IdentityCache, RequestChecksumCalculation, ResponseChecksumValidation,
+        StalledStreamProtectionConfig, retry::RetryConfig, timeout::TimeoutConfig,
+    },
+    operation::list_objects_v2::ListObjectsV2Output,
+    types::{CompletedMultipartUpload, CompletedPart, RequestPayer},
+};
+use aws_smithy_runtime_api::client::http::{SharedHttpConnector, http_client_fn};
+
+use super::{Keys, Region, call, codes::Refused};
+use crate::{
+    connections::{Permission, text},
+    failure::{Failure, FailureClass, Setting, Stage},
+    net::{Network, tls::Tls},
+};
+use door::{Door, SameEverywhere};
+
+/// The last part of a key that no object has: it is read where there is no other, and written to where nothing is written.
+const NO_SUCH_KEY: &str = "connection-operator/no-such-object";
+
+/// An upload that was never begun.
+const NO_SUCH_UPLOAD: &str = "connection-operator-no-such-upload";
+
+/// A bucket, where it is, and what must be permitted in it.
+#[derive(Debug)]
+pub struct Bucket {
+    /// Its name, or the alias of an access point.
+    pub name: String,
+    /// What the keys of the objects that matter begin with; may be empty.
+    pub prefix: String,
+    /// The region that requests are signed for.
+    pub region: Region,
+    /// The system, where it is not AWS.
+    pub url: Option<String>,
+    /// Whether the bucket stands in the path of URLs instead of the host's name.
+    pub path_style: bool,
+    /// Whether the owner of the keys pays for requests.
+    pub requester_pays: bool,
+    /// How the system is secured.
+    pub tls: Tls,
+    /// What must be permitted.
+    pub permissions: Vec<Permission>,
+}
+
+/// What was found out about the permissions that were asked for.
+#[derive(Debug, Default)]
+pub struct Rights {
+    /// Those that are missing.
+    pub denied: Vec<Permission>,
+    /// One about which the system said something that is neither yes nor no.
+    unclear: Option<(Permission, Refused)>,
+}
+
+impl Bucket {
+    /// Lists the bucket, which is the login as well, and finds out about each permission. Without keys nothing is signed.
+    ///
+    /// # Errors
+    /// What did not pass, up to a listing that is refused. That a permission is missing is no error yet.
+    pub async fn look(&self, net: &Network, keys: Option<&Keys>) -> Result<Rights, Failure> {
+        let door = Door::of(net, &self.tls);
+        let client = self.client(&door, keys);
+        let listed = self.list(&client, &door).await?;
+        net.step(Stage::Access);
+        let mut rights = Rights::default();
+        for permission in &self.permissions {
+            let right = match permission {
+                // The bucket was listed to see whether it is there.
+                Permission::List => Right::Granted,
+                Permission::Read => self.may_read(&client, &door, &listed).await?,
+                Permission::Write => self.may_write(&client, &door).await?,
+            };
+            match right {
+                Right::Granted => {}
+                Right::Denied => rights.denied.push(*permission),
+                Right::Unclear(refused) => rights.unclear = Some((*permission, refused)),
+            }
+        }
+        Ok(rights)
+    }
+
+    /// Whether that is enough.
+    ///
+    /// # Errors
+    /// `PermissionDenied` with each permission that is missing, else `NotProvable` with one that is unclear.
+    pub fn judge(&self, rights: &Rights) -> Result<(), Failure> {
+        let Rights { denied, unclear } = rights;
+        if !denied.is_empty() {
+            let failure = Failure::new(FailureClass::PermissionDenied).about(self.shown());
+            return Err(denied.iter().fold(failure, |failure, permission| failure.word(permission.as_str())));
+        }
+        match unclear {
+            Some((permission, refused)) => {
+                Err(refused.failure_as(FailureClass::NotProvable).about(self.shown()).word(permission.as_str()))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// A client that goes through `door` and nowhere else.
+    fn client(&self, door: &Door, keys: Option<&Keys>) -> Client {
+        let connector = SharedHttpConnector::new(door.clone());
+        let mut config = Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(config::Region::new(self.region.0.clone()))
+            .http_client(http_client_fn(move |_, _| connector.clone()))
+            .retry_config(RetryConfig::disabled())
+            .timeout_config(TimeoutConfig::disabled())
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+            .identity_cache(IdentityCache::no_cache())
+            .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+            .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
+            .disable_multi_region_access_points(true)
+            // It would ask for a session first, which is another right.
+            .disable_s3_express_session_auth(true)
+            .force_path_style(self.path_style)
+            .interceptor(SameEverywhere);
+        if let Some(url) = &self.url {
+            config = config.endpoint_url(url);
+        }
+        config = match keys {
+            Some(keys) => config.credentials_provider(call::identity(keys)),
+            None => config.allow_no_auth(),
+        };
+        Client::from_conf(config.build())
+    }
+
+    /// Whether the bucket is there and may be listed. It is the first signed request, and so the login.
+    async fn list(&self, client: &Client, door: &Door) -> Result<ListObjectsV2Output, Failure> {
+        let request = client
+            .list_objects_v2()
+            .bucket(&self.name)
+            .set_prefix(Some(self.prefix.clone()).filter(|prefix| !prefix.is_empty()))
+            .max_keys(1)
+            .set_request_payer(self.payer());
+        match request.send().await {
+            // Every system says whose list it is; the SDK's reader takes any document for a list.
+            Ok(listed) if listed.name().is_some() => Ok(listed),
+            Ok(_) => Err(Failure::new(FailureClass::ProtocolMismatch)),
+            Err(error) => Err(self.explain(&door.refused(&error)?)),
+        }
+    }
+
+    /// Whether an object can be read: one byte of the one that was listed, or one that does not exist, about which only those
+    /// are told who may list and read.
+    async fn may_read(&self, client: &Client, door: &Door, listed: &ListObjectsV2Output) -> Result<Right, Failure> {
+        let first = listed.contents().first().and_then(|object| object.key()).map(str::to_owned);
+        let request = client
+            .get_object()
+            .bucket(&self.name)
+            .key(first.unwrap_or_else(|| self.absent_key()))
+            .range("bytes=0-0")
+            .set_request_payer(self.payer());
+        match request.send().await {
+            Ok(_) => Ok(Right::Granted),
+            Err(error) => {
+                let refused = door.refused(&error)?;
+                // It was empty; archived; or deleted since.
+                let granted = ["InvalidRange", "InvalidObjectState", "NoSuchKey"].iter().any(|code| refused.is(code));
+                if granted { Ok(Right::Granted) } else { self.right(refused) }
+            }
+        }
+    }
+
+    /// Whether an object could be written: an upload is completed that was never begun. Who may not write is told so first.
+    async fn may_write(&self, client: &Client, door: &Door) -> Result<Right, Failure> {
+        let part = CompletedPart::builder().part_number(1).e_tag("\"00000000000000000000000000000000\"").build();
+        let request = client
+            .complete_multipart_upload()
+            .bucket(&self.name)
+            .key(self.absent_key())
+            .upload_id(NO_SUCH_UPLOAD)
+            .multipart_upload(CompletedMultipartUpload::builder().parts(part).build())
+            .set_request_payer(self.payer());
+        match request.send().await {
+            // There is no such upload, so whoever says this has not looked.
+            Ok(_) => Err(Failure::new(FailureClass::ProtocolMismatch)),
+            Err(error) => {
+                let refused = door.refused(&error)?;
+                if refused.is("NoSuchUpload") { Ok(Right::Granted) } else { self.right(refused) }
+            }
+        }
+    }
+
+    /// What a request about a right was refused with: that right, or something else.
+    fn right(&self, refused: Refused) -> Result<Right, Failure> {
+        match refused.class() {
+            FailureClass::PermissionDenied => Ok(Right::Denied),
+            FailureClass::ProtocolMismatch => Ok(Right::Unclear(refused)),
+            _ => Err(self.explain(&refused)),
+        }
+    }
+
+    /// What the bucket's answer means.
+    fn explain(&self, refused: &Refused) -> Failure {
+        let class = refused.class();
+        match class {
+            // AWS tells everybody whether a bucket exists; others may say this of one that does not.
+            FailureClass::PermissionDenied if self.url.is_some() => refused
+                .failure_as(FailureClass::TargetNotFoundOrNotPermitted)
+                .about(self.shown())
+                .advice("create the bucket, correct its name, or let these credentials list it"),
+            FailureClass::PermissionDenied if self.permissions.contains(&Permission::List) => {
+                refused.failure().about(self.shown()).word(Permission::List.as_str())
+            }
+            FailureClass::PermissionDenied => refused.failure().about(self.shown()).word("s3:ListBucket"),
+            FailureClass::TargetNotFound => refused.failure().about(self.shown()),
+            FailureClass::WrongRegion => {
+                let failure = refused.failure().about(self.shown());
+                match refused.region.as_deref().and_then(Region::named) {
+                    Some(region) => failure.word("its region is").code(region),
+                    None => failure,
+                }
+            }
+            _ => refused.failure(),
+        }
+    }
+
+    fn absent_key(&self) -> String {
+        format!("{}{NO_SUCH_KEY}", self.prefix)
+    }
+
+    fn payer(&self) -> Option<RequestPayer> {
+        self.requester_pays.then_some(RequestPayer::Requester)
+    }
+
+    /// The bucket, as messages call it.
+    pub fn shown(&self) -> Setting {
+        Setting::from_spec(format!("bucket {}", self.name))
+    }
+}
+
+/// What a request showed about a right.
+enum Right {
+    Granted,
+    Denied,
+    /// The system said something that is neither.
+    Unclear(Refused),
+}
+
+/// Whether a bucket can have this name, or an access point this alias.
+pub fn is_name(name: &str) -> bool {
+    (3..=255).contains(&name.len()) && name.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
+}
+
+/// Whether keys can begin with this, which is not nothing.
+pub fn is_prefix(prefix: &str) -> bool {
+    !prefix.is_empty() && !prefix.contains(char::is_control)
+}
+
+/// `s3://NAME/PREFIX`, for people.
+pub fn uri(name: &str, prefix: Option<&str>) -> String {
+    let prefix = prefix.map(|prefix| prefix.split('/').map(text::encode).collect::<Vec<_>>().join("/"));
+    let prefix = prefix.map(|prefix| format!("/{prefix}")).unwrap_or_default();
+    format!("s3://{}{prefix}", text::encode(name))
+}
