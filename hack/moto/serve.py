@@ -25,14 +25,19 @@ from html import escape, unescape
 from urllib.parse import parse_qs, unquote
 from xml.parsers.expat import ExpatError
 
+from moto.athena.models import Database, athena_backends
+from moto.athena.responses import AthenaResponse
 from moto.core import DEFAULT_ACCOUNT_ID as ACCOUNT
 from moto.iam.access_control import CreateAccessKeyFailure, IAMPolicy, PermissionResult, create_access_key
 from moto.iam.models import iam_backends
+from moto.kinesis.models import kinesis_backends
+from moto.kinesis.responses import KinesisResponse
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from moto.redshift.models import redshift_backends
 from moto.redshift.responses import RedshiftResponse
 from moto.s3.exceptions import MalformedXML, NoSuchUpload
 from moto.s3.models import S3Backend, s3_backends
+from moto.sqs.models import sqs_backends
 from moto.sts.models import sts_backends
 from werkzeug.serving import make_server
 from werkzeug.wsgi import get_input_stream
@@ -55,7 +60,21 @@ OBJECTS = "arn:aws:s3:::orders/* arn:aws:s3:::empty/* arn:aws:s3:::frankfurt/*"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/connection-reader"
 WAREHOUSE = f"arn:aws:redshift:us-east-1:{ACCOUNT}"
 ANALYST = allow(("redshift:GetClusterCredentials", f"{WAREHOUSE}:dbuser:sales/analyst {WAREHOUSE}:dbname:sales/warehouse"))
+QUEUE = f"arn:aws:sqs:us-east-1:{ACCOUNT}:new-orders"
+GROUPS = f"arn:aws:athena:us-east-1:{ACCOUNT}:workgroup/*"
+CATALOGS = f"arn:aws:athena:us-east-1:{ACCOUNT}:datacatalog/AwsDataCatalog arn:aws:athena:us-east-1:{ACCOUNT}:datacatalog/lake"
+SHOP = f"arn:aws:glue:us-east-1:{ACCOUNT}:catalog arn:aws:glue:us-east-1:{ACCOUNT}:database/shop"
+SEES_QUEUE = ("sqs:GetQueueAttributes", QUEUE)
+TAKES_MESSAGES = ("sqs:ReceiveMessage sqs:DeleteMessage", QUEUE)
+SEES_GROUPS = ("athena:GetWorkGroup", GROUPS)
+SEES_CATALOGS = ("athena:GetDataCatalog athena:GetDatabase", CATALOGS)
+SEES_SHOP = ("glue:GetDatabase", SHOP)
 READER = allow(("s3:ListBucket", BUCKETS), ("s3:GetObject", OBJECTS))
+STREAMS = {"orders": "ACTIVE", "sealed": "ACTIVE", "moving": "UPDATING", "forming": "CREATING"}
+THESE = " ".join(f"arn:aws:kinesis:us-east-1:{ACCOUNT}:stream/{name}" for name in STREAMS)
+SEES_STREAMS = ("kinesis:DescribeStreamSummary", THESE)
+READS_STREAMS = ("kinesis:ListShards kinesis:GetShardIterator", THESE)
+LISTS_STREAMS = ("kinesis:ListStreams", "*")
 USERS = {
     "admin": allow(("*", "*")),
     "reader": READER,
@@ -67,6 +86,21 @@ USERS = {
     "assumer": allow(("sts:AssumeRole", ROLE)),
     "analyst": ANALYST,
     "guest": allow(("redshift:GetClusterCredentials", f"{WAREHOUSE}:dbuser:sales/analyst")),
+    "watcher": allow(SEES_QUEUE, ("s3:ListBucket", BUCKETS)),
+    "collector": allow(SEES_QUEUE, TAKES_MESSAGES, ("s3:ListBucket", BUCKETS), ("s3:GetObject", OBJECTS)),
+    "courier": allow(SEES_QUEUE, TAKES_MESSAGES, ("s3:ListBucket", BUCKETS), ("s3:GetObject s3:PutObject", OBJECTS)),
+    "onlooker": allow(SEES_QUEUE, ("s3:ListBucket", BUCKETS), ("s3:GetObject s3:PutObject", OBJECTS)),
+    "drainer": allow(SEES_QUEUE, TAKES_MESSAGES, ("s3:ListBucket", BUCKETS)),
+    "clerk": allow(SEES_GROUPS),
+    "indexer": allow(SEES_GROUPS, SEES_CATALOGS, ("s3:ListBucket", BUCKETS), ("s3:PutObject", OBJECTS)),
+    "browser": allow(SEES_GROUPS, SEES_CATALOGS, SEES_SHOP, ("s3:ListBucket", BUCKETS), ("s3:GetObject", OBJECTS)),
+    "querier": allow(SEES_GROUPS, SEES_CATALOGS, SEES_SHOP, ("s3:ListBucket", BUCKETS), ("s3:GetObject s3:PutObject", OBJECTS)),
+    "viewer": allow(SEES_STREAMS),
+    "surveyor": allow(SEES_STREAMS, LISTS_STREAMS),
+    "consumer": allow(SEES_STREAMS, READS_STREAMS),
+    "auditor": allow(SEES_STREAMS, LISTS_STREAMS, READS_STREAMS),
+    "sharder": allow(SEES_STREAMS, ("kinesis:ListShards", THESE)),
+    "cataloguer": allow(LISTS_STREAMS),
 }
 CLUSTER = {
     "cluster_identifier": "sales", "node_type": "ra3.xlplus", "master_username": "admin", "master_user_password": "Admin-secret-1",
@@ -91,6 +125,11 @@ def seed():
         key = IAM.create_access_key(user)
         said[f"{user.upper()}_KEY"], said[f"{user.upper()}_SECRET"] = key.access_key_id, key.secret_access_key
     redshift_backends[ACCOUNT]["us-east-1"].create_cluster(**CLUSTER)
+    sqs_backends[ACCOUNT]["us-east-1"].create_queue("new-orders", None)
+    seed_athena(athena_backends[ACCOUNT]["us-east-1"])
+    for stream, state in STREAMS.items():
+        kinesis_backends[ACCOUNT]["us-east-1"].create_stream(stream, 2).status = state
+    kinesis_backends[ACCOUNT]["us-east-1"].start_stream_encryption(None, "sealed", "KMS", "alias/aws/kinesis")
     trust = {
         "Effect": "Allow",
         "Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:user/assumer"},
@@ -101,12 +140,31 @@ def seed():
     IAM.create_role("connection-reader", trust, "/", None, "reads orders", [], "3600")
     IAM.put_role_policy("connection-reader", "rights", READER)
     IAM.put_role_policy("connection-reader", "warehouse", ANALYST)
+    IAM.put_role_policy("connection-reader", "queue", allow(SEES_QUEUE, TAKES_MESSAGES))
+    IAM.put_role_policy("connection-reader", "athena", allow(SEES_GROUPS, SEES_CATALOGS, SEES_SHOP))
+    IAM.put_role_policy("connection-reader", "streams", allow(SEES_STREAMS, READS_STREAMS))
     said["ROLE_ARN"], said["EXTERNAL_ID"] = ROLE, "ext-1"
     for name, seconds in {"SESSION": 43200, "EXPIRED": -60}.items():
         session = STS.assume_role("us-east-1", name.lower(), ROLE, None, seconds, "ext-1")
         said[f"{name}_KEY"], said[f"{name}_SECRET"] = session.access_key_id, session.secret_access_key
         said[f"{name}_TOKEN"] = session.session_token
     return said
+
+
+def seed_athena(athena):
+    """Work groups that a query may be run in, that is closed, and two that do not take the caller's place for results; catalogs, a database."""
+    enforced = {"OutputLocation": "s3://orders/results/"}
+    for name, state, configuration in [
+        ("sales", "ENABLED", {"EnforceWorkGroupConfiguration": False}),
+        ("closed", "DISABLED", {}),
+        ("enforcing", "ENABLED", {"EnforceWorkGroupConfiguration": True, "ResultConfiguration": enforced}),
+        ("managed", "ENABLED", {"ManagedQueryResultsConfiguration": {"Enabled": True}}),
+    ]:
+        athena.create_work_group(name, configuration, "", [])
+        athena.work_groups[name].state = state
+    for catalog in ("AwsDataCatalog", "lake"):
+        athena.create_data_catalog(catalog, "GLUE", "", {}, [])
+        athena.databases[catalog, "shop"] = Database(catalog_name=catalog, database_name="shop")
 
 
 # --- a request --------------------------------------------------------------------------------------------------------------------
@@ -310,7 +368,23 @@ def mended(call, status, headers, body):
         return service_error(call, "AccessDenied", message)
     if call.action == "redshift:GetClusterCredentials":
         return mended_password(call, code, status, headers, body)
+    if call.service == "athena":
+        return missing_in_athena(call, status, body) or (status, headers, body)
     return status, headers, body
+
+
+def missing_in_athena(call, status, body):
+    """What AWS says of a work group and of a catalog that moto answers `null` for; and where Athena asks the Glue catalog, which it does as the caller."""
+    asked = json.loads(call.body or "{}")
+    if call.action == "athena:GetDatabase" and status in (200, 400):
+        for place in ("catalog", f"database/{asked.get('DatabaseName')}"):
+            resource = f"arn:aws:glue:{call.region}:{ACCOUNT}:{place}"
+            if not call.may("glue:GetDatabase", resource):
+                message = f"User: {call.principal().arn} is not authorized to perform: glue:GetDatabase on resource: {resource}"
+                return service_error(call, "MetadataException", f"{message} (Service: AmazonDataCatalog; Error Code: AccessDeniedException)")
+    if status == 200 and call.action in ("athena:GetWorkGroup", "athena:GetDataCatalog") and None in json.loads(body).values():
+        return service_error(call, "InvalidRequestException", f"{asked.get('WorkGroup') or asked.get('Name')} is not found.")
+    return None
 
 
 def mended_password(call, code, status, headers, body):
@@ -336,6 +410,24 @@ def determine_resource(self):
 
 
 RedshiftResponse._determine_resource = determine_resource
+
+
+def determine_resource_of_athena(self):
+    kinds = {"GetWorkGroup": ("workgroup", "WorkGroup"), "GetDataCatalog": ("datacatalog", "Name"), "GetDatabase": ("datacatalog", "CatalogName")}
+    kind, parameter = kinds.get(self._get_action(), (None, None))
+    return f"arn:aws:athena:{self.region}:{ACCOUNT}:{kind}/{self._get_param(parameter)}" if kind else "*"
+
+
+AthenaResponse._determine_resource = determine_resource_of_athena
+
+
+def determine_stream(self):
+    """The same for streams; a list of them is about none."""
+    name = self._get_param("StreamName")
+    return self._get_param("StreamARN") or (f"arn:aws:kinesis:{self.region}:{ACCOUNT}:stream/{name}" if name else "*")
+
+
+KinesisResponse._determine_resource = determine_stream
 
 
 def external_id_fits(call):
