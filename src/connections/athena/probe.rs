@@ -1,0 +1,228 @@
+//! The one look at Athena: its work group, the catalog and the database where they are named, and the place of the results as any
+//! bucket is looked at. No query is started.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+
+use crate::{
+    connections::{
+        Probe,
+        family::aws::{
+            Keys, Region,
+            bucket::Bucket,
+            call::{Json, Service},
+            codes::Refused,
+            sts,
+        },
+    },
+    failure::{Failure, FailureClass, Proof, Setting, Stage},
+    net::{Network, tls::Tls},
+};
+
+/// The catalog that databases are in where none is named.
+const DEFAULT_CATALOG: &str = "AwsDataCatalog";
+
+/// All that one look needs.
+pub(super) struct Look {
+    pub athena: Athena,
+    /// Where results go to, where a permission is asked for.
+    pub results: Option<Bucket>,
+    pub keys: Keys,
+    pub exchange: Option<sts::Exchange>,
+}
+
+/// What Athena is asked about, and where.
+pub(super) struct Athena {
+    pub url: String,
+    pub region: Region,
+    pub tls: Tls,
+    pub work_group: String,
+    pub catalog: Option<String>,
+    pub database: Option<String>,
+    /// The output location of the spec, with a slash at its end.
+    pub output: Option<String>,
+}
+
+#[async_trait]
+impl Probe for Look {
+    async fn run(&self, net: &Network) -> Result<Proof, Failure> {
+        let role = match &self.exchange {
+            Some(exchange) => Some(exchange.keys(net, &self.keys).await?),
+            None => None,
+        };
+        let keys = role.as_ref().unwrap_or(&self.keys);
+        let group = self.athena.work_group(net, keys).await?;
+        net.step(Stage::Access);
+        self.athena.catalog(net, keys).await?;
+        self.athena.database(net, keys).await?;
+        if let Some(bucket) = &self.results {
+            let rights = bucket.look(net, Some(keys)).await?;
+            bucket.judge(&rights)?;
+        }
+        Ok(Proof { unproven: self.athena.unproven(&group.configuration), anonymous: false })
+    }
+}
+
+/// What is asked about: how messages call it, and the right that shows it.
+struct Subject<'a> {
+    operation: &'static str,
+    input: Value,
+    shown: Setting,
+    name: &'a str,
+    right: &'static str,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct GetWorkGroup {
+    work_group: WorkGroup,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct WorkGroup {
+    name: String,
+    state: String,
+    #[serde(default)]
+    configuration: Configuration,
+}
+
+#[derive(Default, Deserialize)]
+struct Configuration {
+    #[serde(rename = "EnforceWorkGroupConfiguration")]
+    enforced: Option<bool>,
+    #[serde(rename = "ResultConfiguration")]
+    results: Option<Results>,
+    #[serde(rename = "ManagedQueryResultsConfiguration")]
+    managed: Option<Managed>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Results {
+    output_location: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Managed {
+    enabled: Option<bool>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct GetDataCatalog {
+    data_catalog: Named,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct GetDatabase {
+    database: Named,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Named {
+    name: String,
+}
+
+impl Athena {
+    /// The work group, in which queries can be run. It is asked for by the first signed request, and so it is the login.
+    async fn work_group(&self, net: &Network, keys: &Keys) -> Result<WorkGroup, Failure> {
+        let subject = Subject {
+            operation: "AmazonAthena.GetWorkGroup",
+            input: json!({"WorkGroup": self.work_group}),
+            shown: Setting::from_spec(format!("work group {}", self.work_group)),
+            name: &self.work_group,
+            right: "athena:GetWorkGroup",
+        };
+        let GetWorkGroup { work_group } =
+            self.ask(net, keys, &subject, |answer: &GetWorkGroup| &answer.work_group.name).await?;
+        match work_group.state.as_str() {
+            "ENABLED" => Ok(work_group),
+            "DISABLED" => Err(Failure::new(FailureClass::TargetUnavailable)
+                .about(subject.shown)
+                .word("DISABLED")
+                .advice("enable the work group, or name another one")),
+            _ => Err(Failure::new(FailureClass::ProtocolMismatch)),
+        }
+    }
+
+    /// Whether the catalog is there, where one is named.
+    async fn catalog(&self, net: &Network, keys: &Keys) -> Result<(), Failure> {
+        let Some(catalog) = &self.catalog else { return Ok(()) };
+        let subject = Subject {
+            operation: "AmazonAthena.GetDataCatalog",
+            input: json!({"Name": catalog}),
+            shown: Setting::from_spec(format!("catalog {catalog}")),
+            name: catalog,
+            right: "athena:GetDataCatalog",
+        };
+        self.ask(net, keys, &subject, |answer: &GetDataCatalog| &answer.data_catalog.name).await.map(drop)
+    }
+
+    /// Whether the database is there, where one is named.
+    async fn database(&self, net: &Network, keys: &Keys) -> Result<(), Failure> {
+        let Some(database) = &self.database else { return Ok(()) };
+        let catalog = self.catalog.as_deref().unwrap_or(DEFAULT_CATALOG);
+        let subject = Subject {
+            operation: "AmazonAthena.GetDatabase",
+            input: json!({"CatalogName": catalog, "DatabaseName": database}),
+            shown: Setting::from_spec(format!("database {catalog}.{database}")),
+            name: database,
+            right: "athena:GetDatabase",
+        };
+        self.ask(net, keys, &subject, |answer: &GetDatabase| &answer.database.name).await.map(drop)
+    }
+
+    /// Asks about one thing. An answer about another one is none: the service writes names in small letters, but not otherwise.
+    async fn ask<A: DeserializeOwned>(
+        &self,
+        net: &Network,
+        keys: &Keys,
+        subject: &Subject<'_>,
+        name: impl Fn(&A) -> &String + Send,
+    ) -> Result<A, Failure> {
+        let service = Service { name: "athena", region: &self.region, url: &self.url };
+        let reply = service.json(net, &self.tls, keys, Json::V1_1, subject.operation, &subject.input).await?;
+        let document: Bytes = reply.map_err(|refused| explain(&refused, subject))?;
+        let answer = serde_json::from_slice::<A>(&document).ok();
+        let answer = answer.filter(|answer| name(answer).eq_ignore_ascii_case(subject.name));
+        answer.ok_or_else(|| Failure::new(FailureClass::ProtocolMismatch))
+    }
+
+    /// What the rights on the output location do not say, since results go elsewhere.
+    fn unproven(&self, group: &Configuration) -> &'static [&'static str] {
+        let Some(own) = &self.output else { return &[] };
+        let Configuration { enforced, results, managed } = group;
+        if managed.as_ref().and_then(|managed| managed.enabled) == Some(true) {
+            return &["rights on results, which this work group keeps in Athena and not in the output location"];
+        }
+        let enforced = results.as_ref().filter(|_| *enforced == Some(true));
+        match enforced.and_then(|results| results.output_location.as_deref()) {
+            Some(place) if place.trim_end_matches('/') != own.trim_end_matches('/') => {
+                &["rights on results, which this work group sends to an output location of its own"]
+            }
+            Some(_) | None => &[],
+        }
+    }
+}
+
+/// What the service's answer means.
+fn explain(refused: &Refused, subject: &Subject<'_>) -> Failure {
+    let about = |failure: Failure| failure.about(subject.shown.clone());
+    match refused.class() {
+        FailureClass::PermissionDenied => about(refused.failure()).word(subject.right).advice(
+            "grant the action on it, or correct its name: what does not exist may be refused so, too",
+        ),
+        FailureClass::TargetNotFound => about(refused.failure())
+            .advice("create it or correct its name: Athena answers so to every name that it does not take"),
+        FailureClass::TargetNotFoundOrNotPermitted => about(refused.failure()).advice(
+            "create it, correct its name, or grant glue:GetDatabase on it and on its catalog; a catalog that is not AWS Glue's may have failed",
+        ),
+        _ => refused.failure(),
+    }
+}
