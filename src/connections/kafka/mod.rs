@@ -6,19 +6,25 @@ mod probe;
 
 use std::{collections::BTreeMap, time::Duration};
 
-use probe::{Look, Principal};
+use probe::{Look, Principal, Signer};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
     About, Definition, Given, Lockout, Permission, Prepared, Refusal,
-    family::oauth::{Grant, Shown},
+    family::{
+        aws::{self, AssumeRole, Keys, Region, sts},
+        oauth::{Grant, Shown},
+    },
     fields::{HttpUrl, words},
     text,
 };
 use crate::{
-    failure::{Failure, Setting},
-    net::{Endpoint, tls::Tls},
+    failure::Setting,
+    net::{
+        Endpoint,
+        tls::{Mode, Tls},
+    },
     secret::{Credentials, Digest, Key, Method, SecretValue},
 };
 
@@ -29,14 +35,18 @@ pub const ABOUT: About = About {
         Key::plain(PASSWORD),
         Key::plain(CLIENT_SECRET),
         Key::plain(TOKEN),
+        aws::KEYS[0],
+        aws::KEYS[1],
+        aws::KEYS[2],
     ],
     interval: Duration::from_mins(1),
+    // Not with an access key; with a password it may be.
     lockout: Lockout::Possible,
     permissions: &[Permission::List, Permission::Read, Permission::Write],
     minimal: MINIMAL,
     full: FULL,
     docs: include_str!("docs.md"),
-    tested_against: "Apache Kafka 4.2, real server; the endpoint for tokens is a stand-in that verifies",
+    tested_against: "Apache Kafka 4.2, real server; the endpoint for tokens and a broker of Amazon MSK are stand-ins that verify",
 };
 
 /// What the API server checks about the whole spec beyond the fields' own bounds: a rule and the sentence it refuses with.
@@ -54,6 +64,17 @@ pub const RULES: &[(&str, &str)] = &[
     (
         "!has(self.kafka) || !has(self.kafka.oauth) || self.kafka.oauth.tokenEndpoint.startsWith('https://')",
         TOKEN_SCHEME,
+    ),
+    (
+        "!has(self.kafka) || has(self.kafka.msk) \
+         == (has(self.kafka.saslMechanism) && self.kafka.saslMechanism == 'AWS_MSK_IAM')",
+        MSK_NEEDED,
+    ),
+    ("!has(self.kafka) || !has(self.kafka.oauth) || !has(self.kafka.msk)", ONE_TOKEN),
+    (
+        "!has(self.kafka) || !has(self.kafka.msk) || !has(self.kafka.msk.assumeRole) \
+         || !has(self.kafka.msk.assumeRole.endpoint) || self.kafka.msk.assumeRole.endpoint.startsWith('https://')",
+        STS_SCHEME,
     ),
 ];
 
@@ -77,13 +98,16 @@ pub struct Settings {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 255))]
     pub username: Option<String>,
-    /// How one logs in: `PLAIN`, `SCRAM-SHA-256`, `SCRAM-SHA-512` or `OAUTHBEARER`. Absent: not at all, or by the client
-    /// certificate.
+    /// How one logs in: `PLAIN`, `SCRAM-SHA-256`, `SCRAM-SHA-512`, `OAUTHBEARER` or `AWS_MSK_IAM`. Absent: not at all, or by the
+    /// client certificate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sasl_mechanism: Option<Mechanism>,
     /// Where a token for `OAUTHBEARER` is asked for with client credentials. Absent: the Secret holds the token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oauth: Option<Oauth>,
+    /// Where a cluster of Amazon MSK is that is logged in to with an access key. It is set exactly with `AWS_MSK_IAM`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub msk: Option<Msk>,
     /// Settings of the client: `client.id`, `client.rack`, `client.dns.lookup`, `broker.address.family` and
     /// `socket.keepalive.enable`. The last three are taken and change nothing: the operator resolves and dials by itself, all
     /// addresses of a name, and hangs up when it has looked.
@@ -124,6 +148,8 @@ pub enum Mechanism {
     ScramSha512,
     #[serde(rename = "OAUTHBEARER")]
     OauthBearer,
+    #[serde(rename = "AWS_MSK_IAM")]
+    AwsMskIam,
 }
 
 impl Mechanism {
@@ -134,6 +160,7 @@ impl Mechanism {
             Self::ScramSha256 => "SCRAM-SHA-256",
             Self::ScramSha512 => "SCRAM-SHA-512",
             Self::OauthBearer => "OAUTHBEARER",
+            Self::AwsMskIam => "AWS_MSK_IAM",
         }
     }
 }
@@ -163,6 +190,42 @@ pub struct Oauth {
     pub extensions: Option<BTreeMap<String, String>>,
 }
 
+/// A cluster of Amazon MSK that is logged in to with an access key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Msk {
+    /// Region of the cluster.
+    pub region: Region,
+    /// Role to assume with the keys of the Secret. An endpoint in it must begin with `https://`, and its certificate is verified
+    /// whatever `tls.mode` says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assume_role: Option<AssumeRole>,
+}
+
+impl Msk {
+    fn signer(&self, keys: Keys, namespace: &str, tls: &Tls) -> Signer {
+        // Keys come back from there, so the service is verified by its name whatever is enough for the brokers.
+        let tls = Tls { mode: Mode::VerifyFull, ..tls.clone() };
+        let exchange = self.assume_role.as_ref().map(|role| sts::Exchange::of(role, &self.region, namespace, &tls));
+        Signer { region: self.region.clone(), keys, exchange }
+    }
+
+    /// What the schema refuses too.
+    fn check(&self) -> Result<(), Refusal> {
+        let Self { region, assume_role } = self;
+        region.check("kafka.msk.region")?;
+        let Some(role) = assume_role else { return Ok(()) };
+        role.check("kafka.msk.assumeRole")?;
+        match &role.endpoint {
+            Some(endpoint) if !endpoint.is_valid() => {
+                Err(Refusal::Invalid(format!("`kafka.msk.assumeRole.endpoint` {}", HttpUrl::RULE)))
+            }
+            Some(endpoint) if endpoint.is_plain() => Err(Refusal::Invalid(STS_SCHEME.to_owned())),
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
 impl Definition for Settings {
     fn connection_string(&self) -> String {
         let shown = self.brokers.iter().take(3).map(|broker| match broker.parts() {
@@ -182,6 +245,7 @@ impl Definition for Settings {
             (None, _) => Vec::new(),
             (Some(Mechanism::OauthBearer), Some(_)) => method(CLIENT_SECRET, vec![CLIENT_SECRET]),
             (Some(Mechanism::OauthBearer), None) => method(TOKEN, vec![TOKEN]),
+            (Some(Mechanism::AwsMskIam), _) => vec![aws::method()],
             (Some(Mechanism::Plain | Mechanism::ScramSha256 | Mechanism::ScramSha512), _) => {
                 let username = self.username.is_none().then_some(USERNAME).into_iter();
                 method(PASSWORD, username.chain([PASSWORD]).collect())
@@ -196,16 +260,19 @@ impl Definition for Settings {
             self.brokers.iter().map(|broker| broker.parts().map(|(host, port)| Endpoint::of(host, port, &namespace)));
         let brokers: Vec<Endpoint> =
             endpoints.collect::<Option<_>>().ok_or_else(|| Refusal::Invalid(BROKER.to_owned()))?;
-        let login = self.login(&mut credentials, &secret, &namespace)?;
+        let login = self.login(&mut credentials, &secret, &namespace, &tls)?;
         let who: &[u8] = match &login {
             Principal::None => &[],
             Principal::Password { user, .. } => user.expose(),
             // Whose it is stands in the token.
             Principal::Token { token, .. } => token.expose(),
+            Principal::Signed(signer) => signer.keys.id.expose(),
             Principal::Grant { grant, .. } => grant.client.expose(),
         };
         let places: Vec<String> = brokers.iter().map(Endpoint::to_string).collect();
-        let account = Digest::of(places.iter().map(String::as_bytes).chain([who]));
+        let role = self.msk.as_ref().and_then(|msk| msk.assume_role.as_ref());
+        let role = role.map_or(&[][..], |role| role.role_arn.as_bytes());
+        let account = Digest::of(places.iter().map(String::as_bytes).chain([who, role]));
         let probe = Look {
             brokers,
             tls,
@@ -220,7 +287,13 @@ impl Definition for Settings {
 }
 
 impl Settings {
-    fn login(&self, credentials: &mut Credentials, secret: &Setting, namespace: &str) -> Result<Principal, Failure> {
+    fn login(
+        &self,
+        credentials: &mut Credentials,
+        secret: &Setting,
+        namespace: &str,
+        tls: &Tls,
+    ) -> Result<Principal, Refusal> {
         let mut needed = |name| credentials.take_text(name, secret)?.ok_or_else(|| Credentials::missing(name, secret));
         let extensions = || self.oauth.as_ref().and_then(|oauth| oauth.extensions.clone()).unwrap_or_default();
         Ok(match (self.sasl_mechanism, &self.oauth) {
@@ -242,6 +315,10 @@ impl Settings {
                 let token = token.ok_or_else(|| Credentials::missing(TOKEN, secret))?;
                 Principal::Token { token, extensions: extensions() }
             }
+            (Some(Mechanism::AwsMskIam), _) => {
+                let msk = self.msk.as_ref().ok_or_else(|| Refusal::Invalid(MSK_NEEDED.to_owned()))?;
+                Principal::Signed(Box::new(msk.signer(Keys::take(credentials, secret)?, namespace, tls)))
+            }
             (Some(mechanism @ (Mechanism::Plain | Mechanism::ScramSha256 | Mechanism::ScramSha512)), _) => {
                 let user = match &self.username {
                     Some(username) => SecretValue::new(username.clone().into_bytes()),
@@ -254,7 +331,7 @@ impl Settings {
 
     /// What the schema refuses too, for objects that were stored under an older one; and what it cannot express.
     fn check(&self, permissions: &[Permission]) -> Result<(), Refusal> {
-        let Self { brokers, topic, consumer_group, username, sasl_mechanism, oauth, properties } = self;
+        let Self { brokers, topic, consumer_group, username, sasl_mechanism, oauth, msk, properties } = self;
         let invalid = |sentence: &str| Err(Refusal::Invalid(sentence.to_owned()));
         if brokers.is_empty() || brokers.iter().any(|broker| broker.parts().is_none()) {
             return invalid(BROKER);
@@ -271,6 +348,13 @@ impl Settings {
         }
         if endpoint.is_some_and(HttpUrl::is_plain) {
             return invalid(TOKEN_SCHEME);
+        }
+        if let Some(msk) = msk {
+            // With the mechanism and without it, `login` says the same.
+            if *sasl_mechanism != Some(Mechanism::AwsMskIam) {
+                return invalid(MSK_NEEDED);
+            }
+            msk.check()?;
         }
         let named =
             [("topic", topic.as_ref()), ("consumerGroup", consumer_group.as_ref()), ("username", username.as_ref())];
@@ -316,6 +400,9 @@ const TOPIC_NEEDED: &str = "`permissions` need `kafka.topic`, which they are abo
 const LOGIN_NEEDED: &str = "`credentials` must be set exactly where `kafka.saslMechanism` is";
 const OAUTH_ALONE: &str = "`kafka.oauth` needs `kafka.saslMechanism` OAUTHBEARER";
 const TOKEN_SCHEME: &str = "`kafka.oauth.tokenEndpoint` must begin with `https://`: a secret is sent there";
+const MSK_NEEDED: &str = "`kafka.msk` must be set exactly where `kafka.saslMechanism` is AWS_MSK_IAM";
+const ONE_TOKEN: &str = "`kafka.oauth` and `kafka.msk` exclude each other";
+const STS_SCHEME: &str = "`kafka.msk.assumeRole.endpoint` must begin with `https://`: keys come back from there";
 const EXTENSIONS: &str =
     "`kafka.oauth.extensions` takes only logicalCluster and identityPoolId, in printable characters";
 const PROPERTIES_RULE: &str = "self.all(key, key in ['client.id', 'client.rack', 'client.dns.lookup', \
@@ -441,10 +528,17 @@ mod tests {
         })
     }
 
+    const ROLE: &str = "arn:aws:iam::123456789012:role/orders-reader";
     const READER: &[(&str, &str)] = &[("user", "reader"), ("password", "reader-secret")];
 
     fn oauth() -> serde_json::Value {
         json!({"saslMechanism": "OAUTHBEARER", "oauth": {"tokenEndpoint": "https://login/token", "clientID": "x"}})
+    }
+
+    fn msk(extra: &serde_json::Value) -> serde_json::Value {
+        let mut msk = json!({"region": "eu-central-1"});
+        msk.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        json!({"saslMechanism": "AWS_MSK_IAM", "msk": msk})
     }
 
     #[test]
@@ -471,11 +565,13 @@ mod tests {
         }
         assert_eq!(required(json!({"saslMechanism": "OAUTHBEARER"})), Some(vec![TOKEN]));
         assert_eq!(required(oauth()), Some(vec![CLIENT_SECRET]));
+        assert_eq!(required(msk(&json!({}))), Some(vec![aws::ACCESS_KEY_ID, aws::SECRET_ACCESS_KEY]));
     }
 
     #[test]
     fn other_brokers_or_another_user_are_another_account() {
-        let account = |extra: serde_json::Value, data| prepare(&settings(&extra), data, &[]).unwrap().account;
+        let account =
+            |extra: serde_json::Value, data: &[(&str, &str)]| prepare(&settings(&extra), data, &[]).unwrap().account;
         let plain = json!({"saslMechanism": "PLAIN"});
         let base = account(plain.clone(), READER);
         assert_eq!(account(json!({"saslMechanism": "PLAIN", "topic": "orders"}), READER), base);
@@ -483,6 +579,25 @@ mod tests {
         assert_eq!(account(plain.clone(), &[("username", "reader"), ("password", "other")]), base);
         assert_ne!(account(plain, &[("username", "writer"), ("password", "reader-secret")]), base);
         assert_ne!(account(json!({"saslMechanism": "PLAIN", "brokers": ["events-1:9093"]}), READER), base);
+        let key = |id: &'static str| [("accessKeyId", id), ("AWS_SECRET_ACCESS_KEY", "secret")];
+        let base = account(msk(&json!({})), &key("AKIA"));
+        let role = msk(&json!({"assumeRole": {"roleARN": "arn:aws:iam::123456789012:role/reader"}}));
+        assert_ne!(account(msk(&json!({})), &key("AKIB")), base);
+        assert_ne!(account(role, &key("AKIA")), base);
+    }
+
+    #[test]
+    fn a_cluster_of_msk_is_named_exactly_where_its_way_to_log_in_is() {
+        let refused = |extra: serde_json::Value, data: &[(&str, &str)]| match prepare(&settings(&extra), data, &[]) {
+            Err(Refusal::Invalid(sentence)) => sentence,
+            other => panic!("{extra}: {other:?}"),
+        };
+        let key = [("accesskey", "AKIA"), ("secretkey", "secret")];
+        assert!(prepare(&settings(&msk(&json!({}))), &key, &[]).is_ok());
+        assert_eq!(refused(json!({"saslMechanism": "AWS_MSK_IAM"}), &key), MSK_NEEDED);
+        let other = json!({"saslMechanism": "PLAIN", "msk": {"region": "eu-central-1"}});
+        assert_eq!(refused(other, READER), MSK_NEEDED);
+        assert_eq!(refused(json!({"msk": {"region": "eu-central-1"}}), &[]), MSK_NEEDED);
     }
 
     #[test]
@@ -506,6 +621,10 @@ mod tests {
             (with("tokenEndpoint", json!("https://user@login")), "tokenEndpoint"),
             (with("extensions", json!({"password": "x"})), "extensions"),
             (with("extensions", json!({"logicalCluster": "a\u{1}b"})), "extensions"),
+            (msk(&json!({"region": "evil.example/"})), "kafka.msk.region"),
+            (msk(&json!({"assumeRole": {"roleARN": ""}})), "kafka.msk.assumeRole.roleARN"),
+            (msk(&json!({"assumeRole": {"roleARN": ROLE, "endpoint": "http://sts"}})), "https://"),
+            (msk(&json!({"assumeRole": {"roleARN": ROLE, "endpoint": "https://user@sts"}})), "user information"),
             (json!({"properties": {"plugin.library.paths": "x"}}), "properties"),
             (json!({"properties": {"broker.address.family": "v5"}}), "broker.address.family"),
         ] {

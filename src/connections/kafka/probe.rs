@@ -6,6 +6,7 @@
 
 mod bridge;
 mod message;
+mod msk;
 mod native;
 mod wire;
 
@@ -36,8 +37,13 @@ use crate::{
     secret::SecretValue,
 };
 
+pub(super) use self::msk::Signer;
+
 /// Longest answer of a broker that the client takes, in bytes; below the probe's own budget, so that the client says so first.
 const ANSWER_LIMIT: &str = "1000000";
+
+const NOT_LET_IN: &str = "correct the Secret, allow its key kafka-cluster:Connect on the cluster, or synchronise the node's clock: \
+    Amazon MSK says the same of each";
 
 /// All that one look needs.
 pub(super) struct Look {
@@ -58,6 +64,8 @@ pub(super) enum Principal {
     Password { mechanism: Mechanism, user: SecretValue, password: SecretValue },
     /// A token that somebody else has made.
     Token { token: SecretValue, extensions: BTreeMap<String, String> },
+    /// A token that is made of an access key, for Amazon MSK.
+    Signed(Box<Signer>),
     /// A token that is asked for.
     Grant { grant: Grant, extensions: BTreeMap<String, String> },
 }
@@ -68,6 +76,7 @@ impl Probe for Look {
         let token = match &self.login {
             Principal::None | Principal::Password { .. } => None,
             Principal::Token { token, .. } => Some(SecretValue::new(token.expose().to_vec())),
+            Principal::Signed(signer) => Some(signer.token(net).await?),
             Principal::Grant { grant, .. } => Some(grant.token(net, &self.of_the_endpoint()).await?),
         };
         let anonymous =
@@ -83,7 +92,7 @@ impl Probe for Look {
                     self.judge(&findings)?;
                     return Ok(Proof { unproven: &[], anonymous });
                 }
-                Err(End::Answered(failure)) => return Err(failure.about_at_least(&broker.shown())),
+                Err(End::Answered(failure)) => return Err(self.explain(failure).about_at_least(&broker.shown())),
                 Err(End::NotReached(failure)) => {
                     first.get_or_insert(failure.about_at_least(&broker.shown()));
                 }
@@ -168,13 +177,13 @@ impl Look {
             Principal::None => Login::None,
             Principal::Password { mechanism: Mechanism::Plain, .. } => Login::Plain,
             Principal::Password { .. } => Login::Scram,
-            Principal::Token { .. } | Principal::Grant { .. } => Login::Bearer,
+            Principal::Token { .. } | Principal::Signed(_) | Principal::Grant { .. } => Login::Bearer,
         }
     }
 
     fn extensions(&self) -> BTreeMap<String, String> {
         match &self.login {
-            Principal::None | Principal::Password { .. } => BTreeMap::new(),
+            Principal::None | Principal::Password { .. } | Principal::Signed(_) => BTreeMap::new(),
             Principal::Token { extensions, .. } | Principal::Grant { extensions, .. } => extensions.clone(),
         }
     }
@@ -183,7 +192,7 @@ impl Look {
     fn password(&self) -> Option<SecretValue> {
         match &self.login {
             Principal::Password { password, .. } => Some(SecretValue::new(password.expose().to_vec())),
-            Principal::None | Principal::Token { .. } | Principal::Grant { .. } => None,
+            Principal::None | Principal::Token { .. } | Principal::Signed(_) | Principal::Grant { .. } => None,
         }
     }
 
@@ -223,11 +232,19 @@ impl Look {
                 config.set("security.protocol", "sasl_plaintext").set("sasl.mechanism", mechanism.as_str());
                 config.set("sasl.username", user.text().unwrap_or_default());
             }
-            Principal::Token { .. } | Principal::Grant { .. } => {
+            Principal::Token { .. } | Principal::Signed(_) | Principal::Grant { .. } => {
                 config.set("security.protocol", "sasl_plaintext").set("sasl.mechanism", "OAUTHBEARER");
             }
         }
         config
+    }
+
+    /// What a broker's verdict means, where the way to log in says more about it.
+    fn explain(&self, failure: Failure) -> Failure {
+        match (&self.login, failure.class()) {
+            (Principal::Signed(_), FailureClass::WrongCredentials) => failure.advice(NOT_LET_IN),
+            _ => failure,
+        }
     }
 
     /// Whether that is enough.

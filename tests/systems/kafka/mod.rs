@@ -18,6 +18,7 @@ use crate::{
 use Permission::{List, Read, Write};
 
 mod impostor;
+mod msk;
 mod real;
 mod stand_in;
 mod token;

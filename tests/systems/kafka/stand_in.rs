@@ -9,7 +9,7 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::TcpStream,
 };
 
@@ -20,34 +20,37 @@ use crate::harness::peer::Peer;
 const SOON: Duration = Duration::from_millis(400);
 
 const METADATA: i16 = 3;
-const HANDSHAKE: i16 = 17;
-const VERSIONS: i16 = 18;
-const AUTHENTICATE: i16 = 36;
+pub(super) const HANDSHAKE: i16 = 17;
+pub(super) const VERSIONS: i16 = 18;
+pub(super) const AUTHENTICATE: i16 = 36;
 
 /// A request, as far as it is read here.
-struct Request {
-    api: i16,
+pub(super) struct Request {
+    pub api: i16,
     correlation: [u8; 4],
+    /// What stands behind: the client's name, and the question.
+    pub rest: Vec<u8>,
 }
 
 /// The next request; `None` where the client hangs up.
-async fn request(stream: &mut TcpStream) -> Option<Request> {
+pub(super) async fn request(stream: &mut (impl AsyncRead + Unpin)) -> Option<Request> {
     let length = stream.read_u32().await.ok()?;
     let mut body = vec![0; usize::try_from(length).expect("a length")];
     stream.read_exact(&mut body).await.ok()?;
     Some(Request {
         api: i16::from_be_bytes([body[0], body[1]]),
         correlation: body[4..8].try_into().expect("four bytes"),
+        rest: body.split_off(8),
     })
 }
 
-async fn respond(stream: &mut TcpStream, request: &Request, body: &[u8]) {
+pub(super) async fn respond(stream: &mut (impl AsyncWrite + Unpin), request: &Request, body: &[u8]) {
     let length = u32::try_from(body.len() + 4).expect("a length").to_be_bytes();
     let _ = stream.write_all(&[&length[..], &request.correlation, body].concat()).await;
 }
 
 /// The list of versions that a broker of Kafka 2.4 gives to a client that asks for version 3.
-fn versions() -> Vec<u8> {
+pub(super) fn versions() -> Vec<u8> {
     let listed = [(METADATA, 0, 9), (HANDSHAKE, 0, 1), (VERSIONS, 0, 3), (AUTHENTICATE, 0, 2)];
     let mut body = vec![0, 0, 5];
     for (api, least, most) in listed {
@@ -69,7 +72,7 @@ fn metadata(address: SocketAddr) -> Vec<u8> {
     body
 }
 
-fn authenticate(code: i16, said: &str) -> Vec<u8> {
+pub(super) fn authenticate(code: i16, said: &str) -> Vec<u8> {
     let length = u32::try_from(said.len()).expect("a length").to_be_bytes();
     [&code.to_be_bytes()[..], b"\0\x06canary", &length, said.as_bytes()].concat()
 }
