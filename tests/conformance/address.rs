@@ -13,7 +13,7 @@ const HOSTS: [&str; 1] = ["host"];
 const PORTS: [&str; 1] = ["port"];
 /// Fields that hold several hosts: each as `HOST:PORT`, or as a URL.
 const LISTS: [&str; 3] = ["hosts", "brokers", "nameNodes"];
-/// The field for the URL of another system than the vendor's own.
+/// What the names of fields end in, in whatever case, that hold the URL of another system than the vendor's own.
 const ENDPOINT: &str = "endpoint";
 /// What URLs of systems begin with; other URLs name things inside of one.
 const SCHEMES: [&str; 4] = ["http", "https", "webhdfs", "swebhdfs"];
@@ -35,13 +35,22 @@ fn name_places(settings: &mut Value, schema: &Value) {
     let Value::Object(fields) = settings else { return };
     let known = schema["properties"].as_object().into_iter().flatten();
     for (name, schema) in known {
-        if name == ENDPOINT {
+        if name.to_lowercase().ends_with(ENDPOINT) {
             fields.entry(name).or_insert_with(|| json!("https://unnamed"));
         } else if HOSTS.contains(&name.as_str()) {
             fields.entry(name).or_insert_with(|| json!("unnamed"));
         } else if let Some(field) = fields.get_mut(name) {
             name_places(field, schema);
         }
+    }
+}
+
+/// Aims a value of a Secret that is an object in JSON, and leaves others as they are.
+pub fn aim_document(value: &mut Vec<u8>, address: SocketAddr) {
+    if let Ok(mut document @ Value::Object(_)) = serde_json::from_slice(value)
+        && replace(&mut document, address) > 0
+    {
+        *value = document.to_string().into_bytes();
     }
 }
 
@@ -109,19 +118,34 @@ fn every_form_of_an_address_is_replaced_and_nothing_else() {
 #[test]
 fn an_endpoint_or_a_host_is_named_where_the_schema_has_one_and_nowhere_else() {
     let endpoint = json!({"properties": {"endpoint": {}}});
-    let schema = json!({"properties": {"endpoint": {}, "role": endpoint, "other": {}, "absent": endpoint}});
+    let schema =
+        json!({"properties": {"endpoint": {}, "sqsEndpoint": {}, "role": endpoint, "other": {}, "absent": endpoint}});
     let mut settings = json!({"bucket": "orders", "role": {"name": "x"}, "other": {"name": "x"}});
     name_places(&mut settings, &schema);
     aim_named(&mut settings, "127.0.0.1:7".parse().unwrap());
     let url = "https://127.0.0.1:7";
     let expected = json!({
-        "bucket": "orders", "endpoint": url, "role": {"name": "x", "endpoint": url}, "other": {"name": "x"},
+        "bucket": "orders", "endpoint": url, "sqsEndpoint": url, "role": {"name": "x", "endpoint": url}, "other": {"name": "x"},
     });
     assert_eq!(settings, expected);
     let mut account = json!({"account": "shop"});
     name_places(&mut account, &json!({"properties": {"account": {}, "host": {}, "port": {}}}));
     aim_named(&mut account, "127.0.0.1:7".parse().unwrap());
     assert_eq!(account, json!({"account": "shop", "host": "127.0.0.1", "port": 7}));
+}
+
+#[test]
+fn a_key_in_json_is_aimed_and_nothing_else_of_a_secret_is() {
+    for (value, aimed) in [
+        (r#"{"id":"x","token_uri":"https://a/token"}"#, r#"{"id":"x","token_uri":"https://127.0.0.1:7/token"}"#),
+        (r#"{ "id": "x" }"#, r#"{ "id": "x" }"#),
+        ("https://a/token", "https://a/token"),
+        (r#"["https://a"]"#, r#"["https://a"]"#),
+    ] {
+        let mut changed = value.as_bytes().to_vec();
+        aim_document(&mut changed, "127.0.0.1:7".parse().unwrap());
+        assert_eq!(String::from_utf8(changed).unwrap(), aimed);
+    }
 }
 
 #[test]

@@ -17,7 +17,10 @@ use connection_operator::{
 };
 use serde_json::{Value, json};
 
-use crate::{address::aim, example::Example};
+use crate::{
+    address::{aim, aim_document},
+    example::Example,
+};
 
 /// The namespace of every Connection that is probed in this process.
 const NAMESPACE: &str = "shop";
@@ -83,8 +86,11 @@ impl Subject {
         self
     }
 
-    /// The same, aimed at `address`.
-    pub fn at(self, address: SocketAddr) -> Self {
+    /// The same, aimed at `address`: by its settings, and by the keys in JSON of its Secrets, which name places too.
+    pub fn at(mut self, address: SocketAddr) -> Self {
+        for value in self.objects.values_mut().flat_map(Data::values_mut) {
+            aim_document(value, address);
+        }
         let kind = self.kind;
         self.with(|spec| aim(kind, &mut spec[kind.member()], address))
     }
@@ -150,7 +156,10 @@ fn filled(value: &str) -> String {
     static KEY: LazyLock<String> = LazyLock::new(|| {
         rcgen::KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).expect("a key").serialize_pem().replace("\r\n", "\n")
     });
-    value.replace("-----BEGIN PRIVATE KEY-----\n…\n-----END PRIVATE KEY-----\n", &KEY)
+    const PLACE: &str = "-----BEGIN PRIVATE KEY-----\n…\n-----END PRIVATE KEY-----\n";
+    // In JSON a line ends with two characters.
+    let in_json = |text: &str| text.replace('\n', "\\n");
+    value.replace(PLACE, &KEY).replace(&in_json(PLACE), &in_json(&KEY))
 }
 
 /// The certificate of an authority that has signed nothing, as PEM.

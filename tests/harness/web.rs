@@ -42,6 +42,11 @@ impl Answer {
         Self { status, headers: Vec::new(), body: body.into() }
     }
 
+    /// The status.
+    pub const fn status(&self) -> u16 {
+        self.status
+    }
+
     /// The same with a header more.
     pub fn header(mut self, name: &'static str, value: &str) -> Self {
         self.headers.push((name, value.to_owned()));

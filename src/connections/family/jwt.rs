@@ -10,8 +10,7 @@ use aws_lc_rs::{
     signature::{KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair},
 };
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD, Engine as _};
-use http::{HeaderMap, header::DATE};
-use k8s_openapi::jiff::fmt::rfc2822;
+use http::HeaderMap;
 use pkcs8::EncryptedPrivateKeyInfo;
 use rustls::pki_types::{
     PrivateKeyDer,
@@ -19,9 +18,11 @@ use rustls::pki_types::{
 };
 use secrecy::zeroize::Zeroize as _;
 use serde::Serialize;
+use serde_json::json;
 
 use crate::{
     failure::{Failure, FailureClass, Setting},
+    net::http::date,
     secret::SecretValue,
 };
 
@@ -133,10 +134,22 @@ impl Signer {
     /// # Errors
     /// `Internal` where the claims are no JSON, or the signature cannot be made.
     pub fn sign(&self, claims: &impl Serialize) -> Result<SecretValue, Failure> {
+        self.sign_as(None, claims)
+    }
+
+    /// As [`sign`](Self::sign), for a service that finds the public key by this id, which stands in the header as `kid`.
+    ///
+    /// # Errors
+    /// As for [`sign`](Self::sign).
+    pub fn sign_as(&self, id: Option<&str>, claims: &impl Serialize) -> Result<SecretValue, Failure> {
         let internal = || Failure::new(FailureClass::Internal);
+        let mut header = json!({"alg": "RS256", "typ": "JWT"});
+        if let Some(id) = id {
+            header["kid"] = json!(id);
+        }
         let claims = serde_json::to_vec(claims).map_err(|_| internal())?;
         let part = |bytes: &[u8]| BASE64_URL_SAFE_NO_PAD.encode(bytes);
-        let signed = format!("{}.{}", part(br#"{"alg":"RS256","typ":"JWT"}"#), part(&claims));
+        let signed = format!("{}.{}", part(header.to_string().as_bytes()), part(&claims));
         let mut signature = vec![0; self.0.public_modulus_len()];
         self.0
             .sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), signed.as_bytes(), &mut signature)
@@ -190,8 +203,7 @@ impl Unusable {
 /// Whether the clock of who sent these headers is more than a minute away from `now`, ours in seconds since 1970: to such a peer a
 /// token that was just made is one of another time. Who does not say its time is believed.
 pub fn clocks_differ(headers: &HeaderMap, now: u64) -> bool {
-    let date = headers.get(DATE).and_then(|date| rfc2822::parse(date.to_str().ok()?).ok());
-    let theirs = date.and_then(|date| u64::try_from(date.timestamp().as_second()).ok());
+    let theirs = date(headers).and_then(|date| u64::try_from(date.as_second()).ok());
     theirs.is_some_and(|theirs| theirs.abs_diff(now) > SKEW_LIMIT)
 }
 
@@ -201,11 +213,12 @@ mod tests {
         rsa::KeySize,
         signature::{RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey},
     };
+    use http::header::DATE;
     use pkcs8::{
         Document, LineEnding, PrivateKeyInfo, SecretDocument,
         pkcs5::{pbes2, scrypt},
     };
-    use serde_json::{Value, json};
+    use serde_json::Value;
 
     use super::*;
 
@@ -240,6 +253,10 @@ mod tests {
         let decoded = |part: &str| BASE64_URL_SAFE_NO_PAD.decode(part).unwrap();
         assert_eq!(serde_json::from_slice::<Value>(&decoded(head)).unwrap(), json!({"alg": "RS256", "typ": "JWT"}));
         assert_eq!(serde_json::from_slice::<Value>(&decoded(body)).unwrap(), claims);
+        let named = signer.sign_as(Some("7\"x"), &claims).unwrap();
+        let head = decoded(named.text().unwrap().split('.').next().unwrap());
+        let expected = json!({"alg": "RS256", "typ": "JWT", "kid": "7\"x"});
+        assert_eq!(serde_json::from_slice::<Value>(&head).unwrap(), expected);
         let public = UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, pair.public_key().as_ref());
         assert!(public.verify(signed.as_bytes(), &decoded(signature)).is_ok());
         assert!(public.verify(b"something else", &decoded(signature)).is_err());
