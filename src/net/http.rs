@@ -6,11 +6,12 @@
 use bytes::{Bytes, BytesMut};
 use http::{
     HeaderMap, HeaderValue, Request, StatusCode, Uri,
-    header::{ACCEPT_ENCODING, CONNECTION, HOST, USER_AGENT},
+    header::{ACCEPT_ENCODING, CONNECTION, DATE, HOST, USER_AGENT},
 };
 use http_body_util::{BodyExt as _, Full};
 use hyper::{body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
+use k8s_openapi::jiff::{Timestamp, fmt::rfc2822};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
@@ -65,6 +66,12 @@ impl Answer {
     pub fn beginning(&self) -> Bytes {
         self.body.clone()
     }
+}
+
+/// What time it is for whoever sent these headers, where that is said.
+pub fn date(headers: &HeaderMap) -> Option<Timestamp> {
+    let date = headers.get(DATE).and_then(|date| rfc2822::parse(date.to_str().ok()?).ok());
+    date.map(|date| date.timestamp())
 }
 
 /// The parts of an absolute URL that say where a request goes.
@@ -381,6 +388,16 @@ mod tests {
         assert_eq!(failed(&Tls { roots: Authority::new().roots(), ..PLAIN }).await, FailureClass::CertificateUntrusted);
         // It says hello, which is not HTTP.
         assert_eq!(failed(&Tls { roots: authority.roots(), ..PLAIN }).await, FailureClass::ProtocolMismatch);
+    }
+
+    #[test]
+    fn the_time_of_a_peer_is_what_it_says() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(date(&headers), None);
+        headers.insert(DATE, HeaderValue::from_static("Sun, 06 Nov 1994 08:49:37 GMT"));
+        assert_eq!(date(&headers), "1994-11-06T08:49:37Z".parse().ok());
+        headers.insert(DATE, HeaderValue::from_static("yesterday"));
+        assert_eq!(date(&headers), None);
     }
 
     #[test]
