@@ -98,17 +98,27 @@ macro_rules! connection_types {
     };
 }
 
+pub mod athena;
+pub mod azureblob;
+pub mod googlestorage;
 pub mod kafka;
+pub mod kinesis;
 pub mod mysql;
 pub mod postgresql;
 pub mod redshift;
 pub mod s3;
+pub mod s3oversqs;
 pub mod snowflake;
 pub mod sqlserver;
 
 connection_types! {
     S3, s3, "s3", "A bucket of Amazon S3, or of a system that speaks its protocol.";
+    Kinesis, kinesis, "kinesis", "A stream of Amazon Kinesis Data Streams, or of a system that speaks its protocol.";
     Redshift, redshift, "redshift", "A database of Amazon Redshift, of a cluster or of a serverless workgroup.";
+    Athena, athena, "athena", "A work group of Amazon Athena, with its catalog and the place of its results.";
+    S3OverSQS, s3oversqs, "s3OverSQS", "A bucket of Amazon S3, and the queue of Amazon SQS that tells of its new objects.";
+    GoogleStorage, googlestorage, "googleStorage", "A bucket of Google Cloud Storage.";
+    AzureBlob, azureblob, "azureBlob", "A container of Azure Blob Storage.";
     Snowflake, snowflake, "snowflake", "An account of Snowflake, through its SQL API.";
     MySQL, mysql, "mysql", "A database of MySQL or MariaDB, or of a server that speaks their protocol.";
     PostgreSQL, postgresql, "postgresql", "A database of PostgreSQL, or of a server that speaks its protocol.";

@@ -6,6 +6,8 @@
 #[path = "../harness"]
 mod harness {
     pub mod authority;
+    pub mod azurite;
+    pub mod googlestorage;
     #[expect(dead_code, reason = "what it says is for the reader of a failure, too")]
     pub mod kafka;
     pub mod mariadb;
@@ -28,11 +30,16 @@ mod harness {
     pub use waiting::{DEADLINE, eventually};
 }
 
+mod athena;
+mod azureblob;
 mod case;
+mod googlestorage;
 mod kafka;
+mod kinesis;
 mod mysql;
 mod postgresql;
 mod redshift;
 mod s3;
+mod s3oversqs;
 mod snowflake;
 mod sqlserver;
