@@ -39,7 +39,12 @@ fn the_definitions_are_those_of_the_code() {
 fn the_definitions_are_printed_as_they_are_committed() {
     let mut printed = Vec::new();
     print::crds(&mut printed).unwrap();
-    let committed: Vec<String> = api::crds().iter().map(|crd| read(&format!("crds/{}.yaml", crd.name_any()))).collect();
+    let committed = api::crds().into_iter().map(|crd| {
+        let path = format!("crds/{}.yaml", crd.name_any());
+        same(&path, &print::yaml(&crd).unwrap());
+        read(&path)
+    });
+    let committed: Vec<String> = committed.collect();
     assert_eq!(String::from_utf8(printed).unwrap(), committed.join("---\n"));
 }
 
