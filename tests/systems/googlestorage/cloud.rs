@@ -103,7 +103,7 @@ async fn what_cannot_be_seen_below_a_prefix_is_said_and_is_no_denial() {
         let case = Case::of(&cloud).below(prefix).asks(permissions);
         let message = case.ends(Stage::Access, Reason::PermissionNotProvable).await;
         assert!(
-            message.contains(&format!("bucket orders-lake cannot be proven without writing {words}: ")),
+            message.contains(&format!("bucket orders-lake cannot be proven without using it {words}: ")),
             "{message}"
         );
         assert!(message.contains("a condition or a managed folder"), "{message}");
