@@ -26,6 +26,8 @@ use crate::{canary, example, harness::run, peer::Peer, subject::Subject};
 
 /// The time of a look that must not be late.
 const LIMIT: Duration = Duration::from_secs(1);
+/// What a busy machine may add to it. A look without a deadline would wait for ever.
+const GRACE: Duration = Duration::from_secs(4);
 /// Long enough for a busy machine; a look at a peer that does something ends by itself.
 const PATIENT: Duration = Duration::from_secs(20);
 
@@ -101,7 +103,7 @@ fn the_deadline_is_kept_against_a_peer_that_says_nothing() {
             let begun = Instant::now();
             let report = subject.clone().at(silent.address).look(LIMIT).await;
             let took = begun.elapsed();
-            assert!(took < 2 * LIMIT, "{}: {took:?}", subject.name);
+            assert!(took < LIMIT + GRACE, "{}: {took:?}", subject.name);
             ends(&subject, &report, &[Reason::TimedOut]);
         }
     });
