@@ -258,6 +258,16 @@ async fn a_sas_stands_at_the_end_of_every_url_and_nowhere_else() {
 }
 
 #[tokio::test]
+async fn what_a_sas_does_not_permit_is_not_asked_about() {
+    let web = secured(listing_then(|_| None)).await;
+    let lister = "sv=2023-11-03&sr=c&sp=l&se=9998-12-31&sig=aHVudGVyMi1zYXM%3D";
+    let case = with_sas(&web, lister).asks(&[List, Read, Write]);
+    let message = case.ends(Stage::Access, Reason::PermissionDenied).await;
+    assert!(message.starts_with("not permitted on container orders of account orders (Read, Write)"), "{message}");
+    assert_eq!(web.asked().len(), 1);
+}
+
+#[tokio::test]
 async fn a_sas_that_is_over_is_not_sent() {
     for (answer, stage, reason) in [
         (says(404, "ResourceNotFound"), Stage::Authenticate, Reason::CredentialsExpired),
