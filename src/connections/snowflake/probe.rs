@@ -19,7 +19,10 @@ use serde_json::{Value, json};
 use crate::{
     connections::{
         Permission, Probe,
-        family::jwt::{self, PrivateKey},
+        family::{
+            jwt::{self, PrivateKey},
+            oauth,
+        },
     },
     failure::{Failure, FailureClass, Proof, Setting, Stage},
     net::{Network, http::Answer, tls::Tls},
@@ -235,10 +238,7 @@ impl Login {
 
 impl Bearer {
     fn of(token: &SecretValue, kind: Option<&'static str>) -> Result<Self, Failure> {
-        let header = [b"Bearer ", token.expose()].concat();
-        let mut authorization = HeaderValue::from_bytes(&header).map_err(|_| Failure::new(FailureClass::Internal))?;
-        authorization.set_sensitive(true);
-        Ok(Self { authorization, kind })
+        Ok(Self { authorization: oauth::bearer(token)?, kind })
     }
 }
 
