@@ -1,6 +1,7 @@
 //! The audit log of the API server: who asked for what, exactly.
 
 use std::{
+    collections::BTreeSet,
     fmt, fs,
     io::{Read as _, Seek as _, SeekFrom},
     path::PathBuf,
@@ -57,20 +58,27 @@ impl Audit {
         Position(fs::metadata(&self.path).map_or(0, |file| file.len()))
     }
 
-    /// The requests of `user` after `position` whose URI contains `about`, in the order they came in. Every request that was answered
-    /// before this call is among them.
+    /// The requests of `user` after `position` whose URI contains `about`, in the order they came in. Every request that was received
+    /// before this call is among them: what it did may show before it is answered.
     pub async fn requests(&self, user: &str, about: &str, position: Position) -> Vec<Request> {
         self.settled().await;
-        let user = format!("\"username\":\"{user}\"");
-        let mut seen: Vec<Request> = self
-            .text_after(position)
-            .lines()
-            .filter(|line| line.contains(&user) && line.contains(about))
-            .filter_map(|line| request(&serde_json::from_str(line).ok()?))
-            .filter(|request| request.uri.contains(about))
-            .collect();
+        let received = unanswered(&self.events(user, about, position));
+        let mut seen: Vec<Request> = eventually(Duration::from_secs(20), "what was received is answered", async || {
+            let events = self.events(user, about, position);
+            unanswered(&events).is_disjoint(&received).then(|| events.iter().filter_map(request).collect())
+        })
+        .await;
         seen.sort_by(|a, b| a.received.cmp(&b.received));
         seen
+    }
+
+    /// The entries of `user` after `position` whose URI contains `about`.
+    fn events(&self, user: &str, about: &str, position: Position) -> Vec<Value> {
+        let user = format!("\"username\":\"{user}\"");
+        let text = self.text_after(position);
+        let lines = text.lines().filter(|line| line.contains(&user) && line.contains(about));
+        let events = lines.filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        events.filter(|event| event["requestURI"].as_str().is_some_and(|uri| uri.contains(about))).collect()
     }
 
     /// Waits until the log holds a request that was made just now.
@@ -116,6 +124,18 @@ pub fn lines(requests: &[Request]) -> Vec<String> {
 pub fn seconds(time: &str) -> f64 {
     let part = |range: std::ops::Range<usize>| time[range].parse::<f64>().expect("a time");
     part(11..13) * 3600.0 + part(14..16) * 60.0 + part(17..time.len() - 1)
+}
+
+/// The requests that were received and not answered yet; watches, which are long, are not among them.
+fn unanswered(events: &[Value]) -> BTreeSet<String> {
+    let of = |stage: fn(&str) -> bool| {
+        let events = events.iter().filter(move |event| event["stage"].as_str().is_some_and(stage));
+        events.filter_map(|event| event["auditID"].as_str().map(str::to_owned)).collect::<BTreeSet<_>>()
+    };
+    let watches = events.iter().filter(|event| event["verb"] == "watch");
+    let watches = watches.filter_map(|event| event["auditID"].as_str().map(str::to_owned)).collect();
+    let received = &of(|stage| stage == "RequestReceived") - &of(|stage| matches!(stage, "ResponseComplete" | "Panic"));
+    &received - &watches
 }
 
 /// A request by its last entry: watches are long and are taken when they begin, the others when they end.
