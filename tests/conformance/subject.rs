@@ -124,11 +124,16 @@ impl Subject {
 
     /// One look within `limit`, as the operator takes it.
     pub async fn look(&self, limit: Duration) -> Report {
+        let prepared = self.prepare().unwrap_or_else(|refusal| panic!("{}: {refusal:?}", self.name));
+        Self::take(prepared, limit).await
+    }
+
+    /// The look that was prepared. Making it is no part of it: a key derivation takes its time, too.
+    pub async fn take(prepared: Prepared, limit: Duration) -> Report {
         static WORLD: LazyLock<Arc<World>> = LazyLock::new(|| {
             let loopback = "127.0.0.0/8".parse().expect("a rule");
             World::new(Policy::new(vec![loopback], Vec::new()), Arc::new(SystemResolver), 100_000)
         });
-        let prepared = self.prepare().unwrap_or_else(|refusal| panic!("{}: {refusal:?}", self.name));
         climb(WORLD.network(NAMESPACE), limit, async move |network| prepared.probe.run(&network).await).await
     }
 
