@@ -20,10 +20,11 @@ pub struct Proof {
 pub struct Report {
     end: Result<Proof, (Stage, Failure)>,
     steps: Vec<(Stage, Duration)>,
+    broken_off: bool,
 }
 
 impl PartialEq for Report {
-    /// Two reports are equal when they say the same; how long the stages took does not matter.
+    /// Two reports are equal when they say the same; how long the stages took, and what the server thinks of it, does not matter.
     fn eq(&self, other: &Self) -> bool {
         self.end == other.end
     }
@@ -45,7 +46,7 @@ pub enum Finding<'a> {
 impl Report {
     /// The report of a probe that passed; `steps` are the stages it went through and how long each took.
     pub const fn passed(proof: Proof, steps: Vec<(Stage, Duration)>) -> Self {
-        Self { end: Ok(proof), steps }
+        Self { end: Ok(proof), steps, broken_off: false }
     }
 
     /// The report of a probe that ended while `current` was in progress. The class of the failure may name another stage.
@@ -54,7 +55,18 @@ impl Report {
         // Before anything was dialled no peer can be blamed: a deadline there is ours.
         let ours = stage == Stage::Resolve && failure.class().row().stage.is_none();
         let failure = if ours { failure.reclassed(FailureClass::Internal) } else { failure };
-        Self { end: Err((stage, failure)), steps }
+        Self { end: Err((stage, failure)), steps, broken_off: false }
+    }
+
+    /// The same, of a look that ended where the server counts that against the address it came from.
+    pub const fn broken_off(mut self) -> Self {
+        self.broken_off = true;
+        self
+    }
+
+    /// Whether the server has counted the look against the address it came from.
+    pub const fn was_broken_off(&self) -> bool {
+        self.broken_off
     }
 
     /// What it says about `stage`.

@@ -8,7 +8,10 @@ use std::{
     error::Error,
     fmt,
     net::{IpAddr, SocketAddr},
-    sync::{Arc, Mutex, OnceLock, PoisonError, RwLock},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -153,6 +156,7 @@ impl World {
             answered: Mutex::default(),
             threads: TaskTracker::new(),
             deadline: OnceLock::new(),
+            breaking_off_counts: AtomicBool::new(false),
         }))
     }
 
@@ -187,6 +191,7 @@ struct Inner {
     answered: Mutex<BTreeSet<Endpoint>>,
     threads: TaskTracker,
     deadline: OnceLock<Instant>,
+    breaking_off_counts: AtomicBool,
 }
 
 impl Network {
@@ -312,6 +317,12 @@ impl Network {
         self.0.endpoint.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Says whether the server counts it against the address we come from if the look ends from here on, and lets nobody in from
+    /// there after some such looks. One that does end here is not repeated soon.
+    pub fn breaking_off_counts(&self, counts: bool) {
+        self.0.breaking_off_counts.store(counts, Ordering::Relaxed);
+    }
+
     /// The time that is left until the deadline of the probe.
     pub fn remaining(&self) -> Duration {
         self.0.deadline.get().map_or(DEFAULT_LIMIT, |deadline| deadline.saturating_duration_since(Instant::now()))
@@ -411,7 +422,11 @@ where
     }
     network.0.threads.close();
     network.0.threads.wait().await;
-    report
+    if report.failure().is_some() && network.0.breaking_off_counts.load(Ordering::Relaxed) {
+        report.broken_off()
+    } else {
+        report
+    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the door: the address was judged, and the caller sets the time")]

@@ -21,6 +21,9 @@ const BROKEN_LONGEST: Duration = Duration::from_secs(300);
 const LOCKING: (Duration, Duration) = (Duration::from_secs(3600), Duration::from_secs(24 * 3600));
 /// First and longest wait after a rejected credential that cannot lock one.
 const HARMLESS: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(3600));
+/// First and longest wait after a look that the server counts against the operator's address. MySQL lets nobody in from an address
+/// after a hundred: of one Connection, in three weeks.
+const COUNTED: (Duration, Duration) = (Duration::from_secs(300), Duration::from_secs(6 * 3600));
 /// How much of an interval probes are spread over, so that a fleet created at once does not probe at once for ever.
 const SPREAD: f64 = 0.1;
 
@@ -54,6 +57,11 @@ pub fn after_rejection(rejections: u32, lockout: Lockout) -> Duration {
         Lockout::Impossible => HARMLESS,
     };
     doubled(first, rejections.saturating_sub(1), longest)
+}
+
+/// The wait after the `counted`-th consecutive look that the server counts against the operator's address.
+pub fn after_counted(counted: u32) -> Duration {
+    doubled(COUNTED.0, counted.saturating_sub(1), COUNTED.1)
 }
 
 /// The wait before the first probe of a Connection whose stored status is believed after a restart.
@@ -104,6 +112,14 @@ mod tests {
         assert_eq!(hours, [1, 2, 4, 8, 16, 24, 24]);
         assert_eq!(after_rejection(1, Lockout::Impossible), seconds(30));
         assert_eq!(after_rejection(99, Lockout::Impossible), seconds(3600));
+    }
+
+    #[test]
+    fn a_hundred_looks_that_a_server_counts_take_more_than_three_weeks() {
+        let minutes: Vec<_> = (1..=8).map(|n| after_counted(n).as_secs() / 60).collect();
+        assert_eq!(minutes, [5, 10, 20, 40, 80, 160, 320, 360]);
+        let hundred: Duration = (1..100).map(after_counted).sum();
+        assert!(hundred > Duration::from_secs(21 * 24 * 3600), "{hundred:?}");
     }
 
     #[test]

@@ -75,6 +75,8 @@ pub struct Belief {
     internal: u32,
     /// Consecutive looks that left it not Ready.
     tries: u32,
+    /// Consecutive looks that the server counts against the operator's address.
+    broken_off: u32,
     /// The last counted outcome was a failure, so `successThreshold` applies on the way back.
     broken: bool,
     /// From when the age of a green counts.
@@ -92,6 +94,7 @@ impl Belief {
             successes: 0,
             internal: 0,
             tries: 0,
+            broken_off: 0,
             broken: false,
             fresh_since: now,
             authenticated: false,
@@ -116,7 +119,9 @@ impl Belief {
 
     /// The wait until the next probe, from the start of the last one.
     pub fn wait(&self, tempo: &Tempo, spread: f64) -> std::time::Duration {
-        if !self.verdict.is_ready() {
+        if !self.verdict.is_ready() && self.broken_off > 0 {
+            schedule::after_counted(self.broken_off)
+        } else if !self.verdict.is_ready() {
             schedule::after_broken(self.tries, tempo)
         } else if self.failures > 0 {
             schedule::after_held_back(self.failures, tempo)
@@ -145,6 +150,7 @@ impl Belief {
                 }
             },
         };
+        self.broken_off = if report.was_broken_off() { self.broken_off.saturating_add(1) } else { 0 };
         self.tries = if self.verdict.is_ready() { 0 } else { self.tries.saturating_add(1) };
         heard
     }
@@ -448,5 +454,20 @@ mod tests {
             waits.push(story.belief.wait(&story.tempo, 0.5).as_secs());
         }
         assert_eq!(waits, [10, 20, 40, 60]);
+    }
+
+    #[test]
+    fn one_that_the_server_counts_against_us_is_looked_at_rarely_until_another_outcome() {
+        let mut story = Story::of_a_green(tempo(2, 1));
+        let counted =
+            Arc::new(Report::failed(Stage::Reach, Failure::new(FailureClass::TimedOut), Vec::new()).broken_off());
+        story.hears(&counted);
+        assert_eq!(story.belief.wait(&story.tempo, 0.5), Duration::from_secs(5), "a green is looked after soon");
+        story.hears(&counted);
+        assert_eq!(story.belief.wait(&story.tempo, 0.5), Duration::from_secs(600));
+        story.hears(&failed(FailureClass::ConnectionRefused));
+        assert_eq!(story.belief.wait(&story.tempo, 0.5), Duration::from_secs(20));
+        story.hears(&counted);
+        assert_eq!(story.belief.wait(&story.tempo, 0.5), Duration::from_secs(300));
     }
 }

@@ -64,6 +64,8 @@ impl Look {
             }
             Err(wire::NotTheProtocol) => return Err(Failure::new(FailureClass::ProtocolMismatch)),
         };
+        // `max_connect_errors`: after so many greetings without the end of a login it lets nobody in from our address.
+        net.breaking_off_counts(true);
         match self.tls.mode {
             Mode::Disable => self.converse(net, talk, &greeting, Channel::Plain).await,
             Mode::Require | Mode::VerifyCa | Mode::VerifyFull if !greeting.offers_tls() => {
@@ -122,8 +124,12 @@ impl Look {
                     let signature = net.block(move || challenge.sign(&password)).await?;
                     talk.say(&signature).await.map_err(explain)?;
                 }
-                Step::Accepted => return Ok(()),
+                Step::Accepted => {
+                    net.breaking_off_counts(false);
+                    return Ok(());
+                }
                 Step::Rejected(code) => {
+                    net.breaking_off_counts(false);
                     let database = self.database.as_ref().map(|name| Setting::from_spec(format!("database {name}")));
                     return Err(codes::of_the_login(code, &self.tls, database));
                 }

@@ -92,6 +92,23 @@ async fn a_certificate_of_an_unknown_ca_is_untrusted() {
     case.tls(|tls| tls.mode = Mode::VerifyCa).ends(Stage::Reach, Reason::CertificateUntrusted).await;
 }
 
+#[tokio::test]
+async fn a_look_that_the_server_counts_against_our_address_says_so() {
+    let other = server().said.other_ca();
+    let untrusted = Case::of("reader").tls(|tls| tls.roots = other);
+    assert!(untrusted.probe().await.was_broken_off());
+    let nowhere = Case::at(peer::nobody().await).settings;
+    let answered = [
+        Case::of("reader"),
+        Case::of("reader").secret("password", "wrong"),
+        Case::of("reader").on("absent", &[]),
+        Case::of("reader").with(|settings| *settings = nowhere),
+    ];
+    for case in answered {
+        assert!(!case.probe().await.was_broken_off());
+    }
+}
+
 // Permissions.
 
 #[tokio::test]
