@@ -59,6 +59,7 @@ impl Report {
     }
 
     /// The same, of a look that ended where the server counts that against the address it came from.
+    #[must_use]
     pub const fn broken_off(mut self) -> Self {
         self.broken_off = true;
         self
