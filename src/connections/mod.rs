@@ -105,10 +105,12 @@ pub mod kafka;
 pub mod kinesis;
 pub mod mysql;
 pub mod postgresql;
+pub mod qubole;
 pub mod redshift;
 pub mod s3;
 pub mod s3oversqs;
 pub mod snowflake;
+pub mod spotinstvpc;
 pub mod sqlserver;
 
 connection_types! {
@@ -121,8 +123,10 @@ connection_types! {
     AzureBlob, azureblob, "azureBlob", "A container of Azure Blob Storage.";
     Snowflake, snowflake, "snowflake", "An account of Snowflake, through its SQL API.";
     MySQL, mysql, "mysql", "A database of MySQL or MariaDB, or of a server that speaks their protocol.";
+    Qubole, qubole, "qubole", "An account of Qubole, with the clusters that run its queries of Presto and Hive.";
     PostgreSQL, postgresql, "postgresql", "A database of PostgreSQL, or of a server that speaks its protocol.";
     SQLServer, sqlserver, "sqlServer", "A database of Microsoft SQL Server, or of Azure SQL.";
+    SpotinstVPC, spotinstvpc, "spotinstVPC", "An account of Spotinst, and the VPC that its machines run in.";
     Kafka, kafka, "kafka", "A cluster of Apache Kafka, or of a system that speaks its protocol.";
 }
 

@@ -18,11 +18,13 @@ mod harness {
     pub mod postgresql;
     #[expect(dead_code, reason = "every test crate uses a part of it")]
     pub mod proxy;
+    pub mod qubole;
     pub mod s3s;
     #[expect(dead_code, reason = "every test crate uses a part of it")]
     pub mod script;
     pub mod sigv4;
     pub mod snowflake;
+    pub mod spotinst;
     pub mod tds;
     mod waiting;
     pub mod web;
@@ -38,8 +40,10 @@ mod kafka;
 mod kinesis;
 mod mysql;
 mod postgresql;
+mod qubole;
 mod redshift;
 mod s3;
 mod s3oversqs;
 mod snowflake;
+mod spotinstvpc;
 mod sqlserver;
