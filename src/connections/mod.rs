@@ -100,6 +100,7 @@ macro_rules! connection_types {
 
 pub mod athena;
 pub mod azureblob;
+pub mod elasticsearch;
 pub mod googlestorage;
 pub mod kafka;
 pub mod kinesis;
@@ -124,6 +125,7 @@ connection_types! {
     Snowflake, snowflake, "snowflake", "An account of Snowflake, through its SQL API.";
     MySQL, mysql, "mysql", "A database of MySQL or MariaDB, or of a server that speaks their protocol.";
     Qubole, qubole, "qubole", "An account of Qubole, with the clusters that run its queries of Presto and Hive.";
+    Elasticsearch, elasticsearch, "elasticsearch", "A cluster of Elasticsearch or OpenSearch.";
     PostgreSQL, postgresql, "postgresql", "A database of PostgreSQL, or of a server that speaks its protocol.";
     SQLServer, sqlserver, "sqlServer", "A database of Microsoft SQL Server, or of Azure SQL.";
     SpotinstVPC, spotinstvpc, "spotinstVPC", "An account of Spotinst, and the VPC that its machines run in.";
@@ -167,6 +169,11 @@ pub trait Definition: std::fmt::Debug + Send + Sync {
 
     /// The ways to log in that this connection can use. Empty: it is used without credentials.
     fn methods(&self, tls: &Tls) -> Vec<Method>;
+
+    /// Whether it can be used without any of its methods, too: where the spec names no Secret, nobody logs in.
+    fn goes_without_credentials(&self) -> bool {
+        false
+    }
 
     /// Checks what the schema cannot, and makes the probe. It does no I/O.
     ///

@@ -134,7 +134,8 @@ fn credentials(
         }
     }
     let about = Setting::from_spec(spec.type_.as_str());
-    if methods.is_empty() || methods.iter().any(|method| method.required.is_empty()) {
+    let none_needed = methods.is_empty() || methods.iter().any(|method| method.required.is_empty());
+    if none_needed || settings.goes_without_credentials() {
         return Ok((Credentials::default(), about));
     }
     let ways: Vec<String> = methods.iter().map(|method| method.required.join(" and ")).collect();

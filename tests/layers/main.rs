@@ -60,6 +60,8 @@ const PURE: &[&str] = &[
     "connections/kafka/probe/wire.rs",
     "connections/qubole/probe/answer.rs",
     "connections/qubole/probe/member.rs",
+    "connections/elasticsearch/probe/answer.rs",
+    "connections/elasticsearch/probe/place.rs",
     "connections/snowflake/probe/answer.rs",
     "connections/snowflake/probe/statement.rs",
     "connections/spotinstvpc/probe/answer.rs",

@@ -115,7 +115,8 @@ impl<S: Definition + Clone> Case<S> {
         let data =
             self.secret.iter().map(|(key, value)| ((*key).to_owned(), SecretValue::new(value.clone().into_bytes())));
         let methods = self.settings.methods(&self.tls);
-        let credentials = if methods.is_empty() {
+        let nobody = self.secret.is_empty() && self.settings.goes_without_credentials();
+        let credentials = if methods.is_empty() || nobody {
             Credentials::default()
         } else {
             let keys = self.kind.about().keys;

@@ -7,6 +7,7 @@
 mod harness {
     pub mod authority;
     pub mod azurite;
+    pub mod elasticsearch;
     pub mod googlestorage;
     #[expect(dead_code, reason = "what it says is for the reader of a failure, too")]
     pub mod kafka;
@@ -35,6 +36,7 @@ mod harness {
 mod athena;
 mod azureblob;
 mod case;
+mod elasticsearch;
 mod googlestorage;
 mod kafka;
 mod kinesis;

@@ -1,0 +1,409 @@
+//! The one look at a cluster: which of its hosts answers, who we are there, what we may do, and whether the index is there.
+//!
+//! Elasticsearch and OpenSearch are told apart by what they answer. No request writes, none returns a document, and none asks about
+//! the cluster's health, which says nothing about whether it can be used. No text of an answer leaves these files.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{
+    HeaderValue, Request,
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE},
+};
+use serde_json::json;
+use tokio::time::timeout;
+
+use crate::{
+    connections::{Permission, Probe, text},
+    failure::{Failure, FailureClass, Proof, Setting, Stage},
+    net::{
+        Network,
+        http::Answer,
+        tls::{Mode, Tls},
+    },
+    secret::{Digest, SecretValue},
+};
+
+mod answer;
+mod place;
+
+use answer::{Held, Identity, Refused, Seen, Way, Who, Whom};
+pub(super) use place::{Place, cloud};
+
+/// All that one look needs.
+pub(super) struct Look {
+    /// The hosts, in their order; one at least.
+    pub places: Vec<Place>,
+    pub tls: Tls,
+    pub login: Option<Login>,
+    pub index: Option<String>,
+    pub permissions: Vec<Permission>,
+}
+
+/// Who logs in: what stands in the header.
+pub(super) struct Login {
+    pub scheme: Scheme,
+    /// What stands behind the scheme.
+    pub value: SecretValue,
+    /// The fingerprint of whose it is.
+    pub whose: Digest,
+}
+
+/// How a login is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scheme {
+    Basic,
+    ApiKey,
+    Bearer,
+}
+
+impl Scheme {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Basic => "Basic ",
+            Self::ApiKey => "ApiKey ",
+            Self::Bearer => "Bearer ",
+        }
+    }
+}
+
+/// What a cluster is, as far as it matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum System {
+    /// It tells which privileges one has.
+    Elasticsearch,
+    /// It does not.
+    OpenSearch,
+    /// Nothing in it asks who one is.
+    Open,
+}
+
+/// What the first host that answers has told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Found {
+    system: System,
+    identity: Identity,
+}
+
+/// How the look at one host ended, where it did not let us in.
+enum End {
+    /// It is of no use now; the next one may be.
+    NotThis(Failure),
+    /// It has judged. Nobody is asked twice about a login.
+    Judged(Failure),
+}
+
+/// A host that is of no use, and what was in progress when that was known.
+struct Missed {
+    stage: Stage,
+    failure: Failure,
+}
+
+/// Whether a request says who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum As {
+    Us,
+    Nobody,
+}
+
+#[async_trait]
+impl Probe for Look {
+    async fn run(&self, net: &Network) -> Result<Proof, Failure> {
+        self.look(net).await.map_err(|failure| match net.endpoint() {
+            Some(endpoint) => failure.about_at_least(&endpoint.shown()),
+            None => failure,
+        })
+    }
+}
+
+impl Look {
+    async fn look(&self, net: &Network) -> Result<Proof, Failure> {
+        let mut missed: Vec<Missed> = Vec::new();
+        for (n, place) in self.places.iter().enumerate() {
+            let left = u32::try_from(self.places.len() - n).unwrap_or(u32::MAX);
+            let mut stage = Stage::Reach;
+            let work = self.enter(net, place, &mut stage);
+            let ended = if self.places.len() == 1 {
+                // The probe's own deadline is the one.
+                work.await
+            } else {
+                let share = net.remaining().mul_f32(0.9) / left;
+                timeout(share, work).await.unwrap_or_else(|_| Err(End::NotThis(Failure::new(FailureClass::TimedOut))))
+            };
+            match ended {
+                Ok(found) => return self.inside(net, place, found, missed.len()).await,
+                Err(End::Judged(failure)) => return Err(failure.about_at_least(&place.endpoint.shown())),
+                Err(End::NotThis(failure)) => {
+                    missed.push(Missed { stage, failure: failure.about_at_least(&place.endpoint.shown()) });
+                }
+            }
+        }
+        Err(self.nowhere(net, missed))
+    }
+
+    /// None of the hosts is of use: why the first is not, and in a word why each other is not.
+    fn nowhere(&self, net: &Network, missed: Vec<Missed>) -> Failure {
+        let mut missed = missed.into_iter();
+        let Some(Missed { stage, failure }) = missed.next() else { return Failure::new(FailureClass::Internal) };
+        if self.places.len() == 1 {
+            return failure;
+        }
+        // The others were looked at since.
+        net.step(stage);
+        missed.zip(self.places.iter().skip(1)).fold(failure, |failure, (other, place)| {
+            failure.setting(Setting::from_spec(format!("{}: {}", place.endpoint.shown(), other.failure.reason())))
+        })
+    }
+
+    /// Asks one host who we are. `stage` is what is in progress there.
+    async fn enter(&self, net: &Network, place: &Place, stage: &mut Stage) -> Result<Found, End> {
+        if self.login.is_some() && self.tls.mode != Mode::Disable && !self.tls.peer_is_verified() {
+            // It is asked without the login, so that it is known to be there.
+            self.ask(net, place, As::Nobody, get(Whom::Elasticsearch.path())).await.map_err(End::NotThis)?;
+            return Err(End::Judged(Failure::new(FailureClass::UnverifiedPeer).advice(UNVERIFIED)));
+        }
+        for whom in [Whom::Elasticsearch, Whom::OpenSearch, Whom::Anybody] {
+            let answer =
+                self.ask(net, place, As::Us, get(whom.path())).await.map_err(|failure| match failure.class() {
+                    FailureClass::ClientCertificateRequired => End::Judged(failure),
+                    _ => End::NotThis(failure),
+                })?;
+            *stage = Stage::Authenticate;
+            let body = answer.whole().map_err(End::NotThis)?;
+            let system = match answer::who(whom, answer.status, &answer.headers, &body) {
+                Ok(Who::Untold) => continue,
+                Ok(Who::Known(identity)) => {
+                    let system = if whom == Whom::OpenSearch { System::OpenSearch } else { System::Elasticsearch };
+                    return Ok(Found { system, identity });
+                }
+                Ok(Who::Open) => System::Open,
+                Err(refused) => return Err(self.turned_away(whom, &refused)),
+            };
+            let identity = self.who_matters(net, place, whom).await.map_err(End::NotThis)?;
+            return Ok(Found { system, identity });
+        }
+        Err(End::NotThis(Failure::new(FailureClass::ProtocolMismatch)))
+    }
+
+    /// Whether it matters who asks where the cluster itself does not want to know: something before it may.
+    async fn who_matters(&self, net: &Network, place: &Place, whom: Whom) -> Result<Identity, Failure> {
+        if !self.shows_somebody() {
+            return Ok(Identity::Anonymous);
+        }
+        match self.ask(net, place, As::Nobody, get(whom.path())).await {
+            Ok(answer) if matches!(answer.status.as_u16(), 401 | 403) => Ok(Identity::Somebody),
+            Ok(_) => Ok(Identity::Anonymous),
+            Err(failure) if failure.class() == FailureClass::ClientCertificateRequired => Ok(Identity::Somebody),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// What it means that somebody was not let in.
+    fn turned_away(&self, whom: Whom, refused: &Refused) -> End {
+        let failure = refused.at_the_door();
+        match failure.class() {
+            FailureClass::ServerUnavailable | FailureClass::ProtocolMismatch => End::NotThis(failure),
+            FailureClass::WrongCredentials => {
+                let scheme = self.login.as_ref().map(|login| login.scheme);
+                End::Judged(match (scheme, whom) {
+                    (None, _) if self.shows_certificate() => failure.advice(CERTIFICATE),
+                    (None, _) => failure.advice(NOBODY),
+                    (Some(Scheme::ApiKey), Whom::OpenSearch) => failure.advice(NO_KEYS),
+                    (Some(_), _) => failure,
+                })
+            }
+            _ => End::Judged(failure),
+        }
+    }
+
+    /// What may be done, and whether the index is there.
+    async fn inside(&self, net: &Network, place: &Place, found: Found, missed: usize) -> Result<Proof, Failure> {
+        net.step(Stage::Access);
+        if let Some(index) = &self.index {
+            let held = match found.system {
+                System::Elasticsearch => self.held(net, place, index).await?,
+                System::OpenSearch | System::Open => None,
+            };
+            match held {
+                Some(held) => self.find(net, place, index, held).await?,
+                None => self.try_out(net, place, index).await?,
+            }
+        }
+        let anonymous = found.identity == Identity::Anonymous || !self.shows_somebody();
+        let unchecked = anonymous && self.login.is_some();
+        // Its first line is about the login; those after it are about the hosts before the one that answered.
+        let unproven = &UNPROVEN[usize::from(!unchecked)..=missed.min(UNPROVEN.len() - 1)];
+        Ok(Proof { unproven, anonymous })
+    }
+
+    /// Which privileges the cluster says that we have.
+    async fn held(&self, net: &Network, place: &Place, index: &str) -> Result<Option<Held>, Failure> {
+        let body = json!({"index": [{"names": [index], "privileges": answer::PRIVILEGES}]});
+        let request = Request::post("/_security/user/_has_privileges").header(CONTENT_TYPE, JSON);
+        let answer = self.ask(net, place, As::Us, request.body(Bytes::from(body.to_string()))).await?;
+        let held = answer::held(index, answer.status, &answer.headers, &answer.whole()?);
+        held.map_err(|refused| refused.inside())
+    }
+
+    /// With privileges that are known: the index is looked at in a way that is allowed, and nothing else is tried.
+    async fn find(&self, net: &Network, place: &Place, index: &str, held: Held) -> Result<(), Failure> {
+        let lacks = |permission: &Permission| match permission {
+            Permission::List => true,
+            Permission::Read => !held.read,
+            Permission::Write => !held.write,
+        };
+        let missing: Vec<Permission> = self.permissions.iter().copied().filter(lacks).collect();
+        let reads = self.permissions.contains(&Permission::Read);
+        let way = match held {
+            // Whoever is to read must be able to, which an index may stand in the way of.
+            Held { read: true, .. } if reads => Way::Search,
+            Held { view: true, .. } => Way::Metadata,
+            Held { read: true, .. } => Way::Search,
+            Held { .. } => return Err(hidden(index, &missing)),
+        };
+        match self.see(net, place, index, way).await? {
+            Seen::Denied => Err(hidden(index, &missing)),
+            Seen::There if missing.is_empty() => Ok(()),
+            Seen::There => Err(denied(index, &missing)),
+        }
+    }
+
+    /// With privileges that nobody tells: what is asked for is tried, where that changes nothing.
+    async fn try_out(&self, net: &Network, place: &Place, index: &str) -> Result<(), Failure> {
+        let reads = self.permissions.contains(&Permission::Read);
+        let ways = if reads { [Way::Search, Way::Metadata] } else { [Way::Metadata, Way::Search] };
+        let needed: &[Permission] = if reads { &[Permission::Read] } else { &[] };
+        let first = self.see(net, place, index, ways[0]).await?;
+        if first == Seen::Denied {
+            match self.see(net, place, index, ways[1]).await? {
+                Seen::Denied => return Err(hidden(index, needed)),
+                Seen::There if reads => return Err(denied(index, needed)),
+                Seen::There => {}
+            }
+        }
+        if self.permissions.contains(&Permission::Write) {
+            return Err(Failure::new(FailureClass::NotProvable)
+                .about(shown(index))
+                .word(Permission::Write.as_str())
+                .advice(UNTOLD));
+        }
+        Ok(())
+    }
+
+    /// Looks at the index in one way.
+    async fn see(&self, net: &Network, place: &Place, index: &str, way: Way) -> Result<Seen, Failure> {
+        let name = text::encode(index);
+        let path = match way {
+            Way::Metadata => format!("/{name}?filter_path=*.settings.index.uuid"),
+            Way::Search => format!("/{name}/_search?size=0&terminate_after=1"),
+        };
+        let answer = self.ask(net, place, As::Us, get(&path)).await?;
+        let seen = answer::seen(way, answer.status, &answer.headers, &answer.whole()?);
+        seen.map_err(|refused| {
+            let failure = refused.inside();
+            match failure.class() {
+                FailureClass::TargetNotFound | FailureClass::TargetUnavailable => failure.about(shown(index)),
+                _ => failure,
+            }
+        })
+    }
+
+    /// One request, whose URI is a path.
+    async fn ask(
+        &self,
+        net: &Network,
+        place: &Place,
+        who: As,
+        request: Result<Request<Bytes>, http::Error>,
+    ) -> Result<Answer, Failure> {
+        let internal = || Failure::new(FailureClass::Internal);
+        let mut request = request.map_err(|_| internal())?;
+        *request.uri_mut() = format!("{}{}", place.url, request.uri()).parse().map_err(|_| internal())?;
+        request.headers_mut().insert(ACCEPT, HeaderValue::from_static(JSON));
+        if let (As::Us, Some(login)) = (who, &self.login) {
+            request.headers_mut().insert(AUTHORIZATION, login.header()?);
+        }
+        match who {
+            As::Us => net.exchange(&self.tls, request).await,
+            As::Nobody => net.exchange(&Tls { identity: None, ..self.tls.clone() }, request).await,
+        }
+    }
+
+    /// Whether a request of ours says who we are.
+    fn shows_somebody(&self) -> bool {
+        self.login.is_some() || self.shows_certificate()
+    }
+
+    fn shows_certificate(&self) -> bool {
+        self.tls.identity.is_some() && self.tls.mode != Mode::Disable
+    }
+}
+
+impl Login {
+    fn header(&self) -> Result<HeaderValue, Failure> {
+        let text = SecretValue::new([self.scheme.as_str().as_bytes(), self.value.expose()].concat());
+        let mut header = HeaderValue::from_bytes(text.expose()).map_err(|_| Failure::new(FailureClass::Internal))?;
+        header.set_sensitive(true);
+        Ok(header)
+    }
+}
+
+impl Whom {
+    const fn path(self) -> &'static str {
+        match self {
+            Self::Elasticsearch => "/_security/_authenticate",
+            Self::OpenSearch => "/_plugins/_security/authinfo",
+            Self::Anybody => "/",
+        }
+    }
+}
+
+fn get(path: &str) -> Result<Request<Bytes>, http::Error> {
+    Request::get(path).body(Bytes::new())
+}
+
+fn shown(index: &str) -> Setting {
+    Setting::from_spec(format!("index {index}"))
+}
+
+/// The index may not be seen, whether it is there or not.
+fn hidden(index: &str, missing: &[Permission]) -> Failure {
+    let failure = Failure::new(FailureClass::TargetNotFoundOrNotPermitted).about(shown(index)).advice(HIDDEN);
+    missing.iter().fold(failure, |failure, permission| failure.word(permission.as_str()))
+}
+
+/// The index is there, and these are missing.
+fn denied(index: &str, missing: &[Permission]) -> Failure {
+    let failure = Failure::new(FailureClass::PermissionDenied).about(shown(index));
+    missing.iter().fold(failure, |failure, permission| failure.word(permission.as_str()))
+}
+
+const JSON: &str = "application/json";
+const UNVERIFIED: &str = "set spec.tls.mode to VerifyFull, or to VerifyCA with a CA of your own in spec.tls.ca: passwords, keys and tokens \
+    are sent in readable form";
+const NOBODY: &str = "it asks for a login: name a Secret in spec.credentials";
+const CERTIFICATE: &str =
+    "it takes the client certificate for nobody: map its name to a user there, or name a Secret in spec.credentials";
+const NO_KEYS: &str = "OpenSearch's security plugin knows no API keys of this kind: use a password or a token";
+const HIDDEN: &str = "create it, correct its name, or grant a right to look at it: read, or view_index_metadata (OpenSearch: indices:admin/get)";
+const UNTOLD: &str =
+    "leave the permission out: of all that answers here only the security features of Elasticsearch tell who may write";
+
+/// What may not be proven although the look passed.
+const UNPROVEN: [&str; 16] = [
+    "the credentials, since nothing there asks for any",
+    "that elasticsearch.hosts[0] can be used, since it could not",
+    "that elasticsearch.hosts[1] can be used, since it could not",
+    "that elasticsearch.hosts[2] can be used, since it could not",
+    "that elasticsearch.hosts[3] can be used, since it could not",
+    "that elasticsearch.hosts[4] can be used, since it could not",
+    "that elasticsearch.hosts[5] can be used, since it could not",
+    "that elasticsearch.hosts[6] can be used, since it could not",
+    "that elasticsearch.hosts[7] can be used, since it could not",
+    "that elasticsearch.hosts[8] can be used, since it could not",
+    "that elasticsearch.hosts[9] can be used, since it could not",
+    "that elasticsearch.hosts[10] can be used, since it could not",
+    "that elasticsearch.hosts[11] can be used, since it could not",
+    "that elasticsearch.hosts[12] can be used, since it could not",
+    "that elasticsearch.hosts[13] can be used, since it could not",
+    "that elasticsearch.hosts[14] can be used, since it could not",
+];
