@@ -16,6 +16,8 @@ RUN cargo build --release --locked --features vendored-openssl --bin connection-
 
 # Of the same Debian release, for its glibc. The roots are those of the build stage: the slim image has none.
 FROM debian:12.12-slim
+# HDFS by Kerberos: it is loaded when it is used, so the binary would start without it.
+RUN apt-get update && apt-get install -y --no-install-recommends libgssapi-krb5-2 && rm -rf /var/lib/apt/lists/*
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=build /build/target/release/connection-operator /usr/local/bin/connection-operator
 USER 65532:65532

@@ -25,5 +25,6 @@ fn obey(command: Command) -> anyhow::Result<()> {
         Command::Crd => Ok(print::crds(&mut io::stdout())?),
         Command::Types => Ok(print::types(&mut io::stdout())?),
         Command::Version => Ok(print::version(&mut io::stdout())?),
+        Command::ProbeChild { job } => app::child::run(&job),
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! One lifetime: set up, wait for the CRDs, wait to lead, work, end on a signal or when the lead is lost.
 
+pub mod child;
 mod labour;
 mod witness;
 

@@ -2,6 +2,8 @@
 
 use clap::{Parser, Subcommand};
 
+use crate::net::child::SUBCOMMAND;
+
 pub mod print;
 pub mod run;
 
@@ -25,6 +27,12 @@ pub enum Command {
     Types,
     /// Print the version
     Version,
+    /// Do the part of a probe that runs in a process of its own: the operator starts it, nobody else has a use for it
+    #[command(name = SUBCOMMAND, hide = true)]
+    ProbeChild {
+        /// Whose part: the member of the spec
+        job: String,
+    },
 }
 
 #[cfg(test)]

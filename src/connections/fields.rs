@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::text;
 use crate::net::Endpoint;
 
 /// A host name or an address. A name without a dot means `NAME.<namespace of the Connection>.svc`.
@@ -17,6 +18,46 @@ pub struct Host(pub String);
 #[serde(transparent)]
 #[schemars(extend("format" = "int32", "minimum" = 1, "maximum" = 65535))]
 pub struct Port(pub u16);
+
+/// A host and a port, as `HOST:PORT`, an IPv6 address in brackets. What a host name cannot have is refused.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+#[schemars(extend("maxLength" = 261, "minLength" = 3, "x-kubernetes-validations" =
+    [{"rule": "self.matches('^([A-Za-z0-9._-]+|[[][0-9A-Fa-f:.]+[]]):[0-9]{1,5}$')", "message": HostPort::RULE}]))]
+pub struct HostPort(pub String);
+
+impl HostPort {
+    /// The sentence for what is none.
+    pub const RULE: &str = "must be HOST:PORT, an IPv6 address in brackets";
+
+    /// The host, an address still in its brackets, and the port; `None` where it is no such text.
+    pub fn parts(&self) -> Option<(&str, u16)> {
+        let (host, port) = self.0.rsplit_once(':')?;
+        let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+        let port = port.parse().ok().filter(|port| digits && *port > 0)?;
+        let of_a_name = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        let of_an_address = |c: char| c.is_ascii_hexdigit() || ":.".contains(c);
+        let is_host = match host.strip_prefix('[').map(|rest| rest.strip_suffix(']')) {
+            None => !host.is_empty() && host.chars().all(of_a_name),
+            Some(None) => false,
+            Some(Some(address)) => address.contains(':') && address.chars().all(of_an_address),
+        };
+        is_host.then_some((host, port))
+    }
+
+    /// Where that is. A host without a dot is looked for in the Connection's namespace, like any host of a spec.
+    pub fn endpoint(&self, namespace: &str) -> Option<Endpoint> {
+        self.parts().map(|(host, port)| Endpoint::of(host, port, namespace))
+    }
+
+    /// How connection strings show it.
+    pub fn shown(&self) -> String {
+        match self.parts() {
+            Some((host, port)) => text::authority(host, port),
+            None => text::encode(&self.0),
+        }
+    }
+}
 
 /// A URL of HTTP, absolute, with a host, maybe a port and a path, and nothing that could hold a secret: no user information, no
 /// query and no fragment.
@@ -135,6 +176,40 @@ pub fn words(schema: &mut schemars::Schema) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_host_and_a_port_are_taken_apart_and_nothing_else_is() {
+        let parts = |text: &str| HostPort(text.to_owned()).parts().map(|(host, port)| (host.to_owned(), port));
+        for (text, host, port) in [
+            ("db:1", "db", 1),
+            ("nn_1.shop.svc:65535", "nn_1.shop.svc", 65535),
+            ("10.0.0.1:8020", "10.0.0.1", 8020),
+            ("[fd00::1]:9093", "[fd00::1]", 9093),
+        ] {
+            assert_eq!(parts(text), Some((host.to_owned(), port)), "{text}");
+        }
+        for text in [
+            "",
+            "db",
+            "db:",
+            ":1",
+            "db:0",
+            "db:65536",
+            "db:+1",
+            "fd00::1:9093",
+            "[fd00::1:9093",
+            "[]:1",
+            "[db]:1",
+            "a/b:1",
+            "u@db:1",
+            "a b:1",
+            "a\nb:1",
+            "a{b:1",
+            "a=b:1",
+        ] {
+            assert_eq!(parts(text), None, "{text}");
+        }
+    }
 
     #[test]
     fn a_url_is_taken_apart() {

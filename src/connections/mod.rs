@@ -49,6 +49,11 @@ macro_rules! connection_types {
                 match self { $(Self::$variant => $doc,)+ }
             }
 
+            /// What a child does for this type, if it does anything. The job is called as the member.
+            pub fn job(self) -> Option<Job> {
+                match self { $(Self::$variant => <$module::Settings as Definition>::job(),)+ }
+            }
+
             /// What is the same for every connection of this type.
             pub const fn about(self) -> &'static About {
                 match self { $(Self::$variant => &$module::ABOUT,)+ }
@@ -102,6 +107,7 @@ pub mod athena;
 pub mod azureblob;
 pub mod elasticsearch;
 pub mod googlestorage;
+pub mod hdfs;
 pub mod kafka;
 pub mod kinesis;
 pub mod mysql;
@@ -126,6 +132,7 @@ connection_types! {
     MySQL, mysql, "mysql", "A database of MySQL or MariaDB, or of a server that speaks their protocol.";
     Qubole, qubole, "qubole", "An account of Qubole, with the clusters that run its queries of Presto and Hive.";
     Elasticsearch, elasticsearch, "elasticsearch", "A cluster of Elasticsearch or OpenSearch.";
+    HDFS, hdfs, "hdfs", "A file or directory of HDFS, through its name nodes or WebHDFS.";
     PostgreSQL, postgresql, "postgresql", "A database of PostgreSQL, or of a server that speaks its protocol.";
     SQLServer, sqlserver, "sqlServer", "A database of Microsoft SQL Server, or of Azure SQL.";
     SpotinstVPC, spotinstvpc, "spotinstVPC", "An account of Spotinst, and the VPC that its machines run in.";
@@ -180,7 +187,19 @@ pub trait Definition: std::fmt::Debug + Send + Sync {
     /// # Errors
     /// [`Refusal::Invalid`] where the spec contradicts itself, [`Refusal::Unusable`] where a value of a Secret cannot be used.
     fn prepare(&self, given: Given) -> Result<Prepared, Refusal>;
+
+    /// What a child of the operator does for this type, where its client cannot be trusted with the process.
+    fn job() -> Option<Job>
+    where
+        Self: Sized,
+    {
+        None
+    }
 }
+
+/// What a child of the operator does: it is told one line, which its probe has written, and answers one. It runs alone in its
+/// process, so it may block, panic and be ended.
+pub type Job = fn(told: &[u8]) -> String;
 
 /// What a connection is given beside its own settings.
 #[derive(Debug)]

@@ -41,6 +41,7 @@ pub enum FailureClass {
     TargetUnavailable,
     WrongRegion,
     NotProvable,
+    ChildFailed,
     Internal,
 }
 
@@ -59,7 +60,7 @@ pub struct Row {
 
 impl FailureClass {
     /// Every class.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 37] = [
         Self::SecretNotFound,
         Self::SecretKeyMissing,
         Self::SecretNotReadable,
@@ -95,6 +96,7 @@ impl FailureClass {
         Self::TargetUnavailable,
         Self::WrongRegion,
         Self::NotProvable,
+        Self::ChildFailed,
         Self::Internal,
     ];
 
@@ -217,6 +219,9 @@ impl FailureClass {
                 Reason::PermissionNotProvable,
                 "a permission on {} cannot be proven without using it",
             ),
+            Self::ChildFailed => {
+                row(None, Unknown, Reason::InternalError, "the process of the operator that looks at {} gave no answer")
+            }
             Self::Internal => {
                 row(None, Unknown, Reason::InternalError, "the probe of {} failed inside the operator; this is a bug")
             }

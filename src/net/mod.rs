@@ -8,6 +8,7 @@ use std::{
     error::Error,
     fmt,
     net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, OnceLock, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
@@ -15,10 +16,12 @@ use std::{
     time::Duration,
 };
 
+use rustix::process::Pid;
 use rustls::pki_types::ServerName;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
+    sync::watch,
     time::{Instant, timeout, timeout_at},
 };
 use tokio_rustls::TlsConnector;
@@ -26,6 +29,7 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::failure::{Failure, FailureClass, Proof, Report, Setting, Stage};
 
+pub mod child;
 mod datagram;
 pub mod http;
 mod ladder;
@@ -124,6 +128,7 @@ pub struct World {
     resolver: Arc<dyn Resolver>,
     ground: tls::Ground,
     targets: Mutex<Targets>,
+    program: OnceLock<PathBuf>,
 }
 
 impl World {
@@ -134,7 +139,20 @@ impl World {
             resolver,
             ground: tls::Ground::new(),
             targets: Mutex::new(Targets::new(new_targets_per_minute)),
+            program: OnceLock::new(),
         })
+    }
+
+    /// Sets the program that is started for work in a child, where it is not the one of this process: the process of a test is none
+    /// of the operator. Only the first call has an effect.
+    pub fn set_program(&self, program: PathBuf) {
+        let _ = self.program.set(program);
+    }
+
+    /// The program that is started for work in a child. The name is the kernel's for the file that this process was made from, also
+    /// where another one has taken its place since.
+    fn program(&self) -> &Path {
+        self.program.get().map_or(Path::new("/proc/self/exe"), PathBuf::as_path)
     }
 
     /// Sets all addresses of the cluster's API server, none of which may be dialled at any port. It replaces those set before
@@ -155,6 +173,8 @@ impl World {
             endpoint: Mutex::new(None),
             answered: Mutex::default(),
             threads: TaskTracker::new(),
+            children: TaskTracker::new(),
+            child: watch::Sender::default(),
             deadline: OnceLock::new(),
             breaking_off_counts: AtomicBool::new(false),
         }))
@@ -190,6 +210,8 @@ struct Inner {
     endpoint: Mutex<Option<Endpoint>>,
     answered: Mutex<BTreeSet<Endpoint>>,
     threads: TaskTracker,
+    children: TaskTracker,
+    child: watch::Sender<Option<Pid>>,
     deadline: OnceLock<Instant>,
     breaking_off_counts: AtomicBool,
 }
@@ -394,8 +416,8 @@ impl Network {
 }
 
 /// Runs one look within `limit` and reports it. A panic is `Internal` and the deadline is `TimedOut`, both of the stage in
-/// progress; the work ends with the returned future, whatever happens to it. A thread of [`Network::block`] is waited for: the
-/// report is of the deadline, and comes when the thread has ended.
+/// progress; the work ends with the returned future, whatever happens to it. A thread of [`Network::block`] is waited for, and so is
+/// a child of [`Network::ask_child`], which is ended: the report is of the deadline, and comes when they are gone.
 pub async fn climb<F, W>(network: Network, limit: Duration, work: W) -> Report
 where
     W: FnOnce(Network) -> F + Send + 'static,
@@ -420,6 +442,8 @@ where
         task.abort();
         let _ = task.await;
     }
+    network.0.children.close();
+    network.0.children.wait().await;
     network.0.threads.close();
     network.0.threads.wait().await;
     if report.failure().is_some() && network.0.breaking_off_counts.load(Ordering::Relaxed) {

@@ -13,6 +13,8 @@ const HOSTS: [&str; 1] = ["host"];
 const PORTS: [&str; 1] = ["port"];
 /// Fields that hold several hosts: each as `HOST:PORT`, or as a URL.
 const LISTS: [&str; 3] = ["hosts", "brokers", "nameNodes"];
+/// Fields that hold a host and a port, as `HOST:PORT`.
+const PAIRS: [&str; 1] = ["kdc"];
 /// What the names of fields end in, in whatever case, that hold the URL of another system than the vendor's own.
 const ENDPOINT: &str = "endpoint";
 /// What URLs of systems begin with; other URLs name things inside of one.
@@ -75,6 +77,9 @@ fn replace(value: &mut Value, address: SocketAddr) -> usize {
         if HOSTS.contains(&name.as_str()) {
             *field = json!(address.ip().to_string());
             found += 1;
+        } else if PAIRS.contains(&name.as_str()) {
+            *field = json!(address.to_string());
+            found += 1;
         } else if LISTS.contains(&name.as_str()) {
             let first = field.get(0).and_then(Value::as_str).unwrap_or_default();
             *field = json!([aimed_url(first, address).unwrap_or_else(|| address.to_string())]);
@@ -102,6 +107,10 @@ fn every_form_of_an_address_is_replaced_and_nothing_else() {
     for (settings, aimed) in [
         (json!({"host": "db", "database": "orders"}), json!({"host": "127.0.0.1", "port": 7, "database": "orders"})),
         (json!({"brokers": ["a:1", "b:2"]}), json!({"brokers": ["127.0.0.1:7"]})),
+        (
+            json!({"nameNodes": ["a:1"], "kerberos": {"kdc": "b:88", "realm": "B"}}),
+            json!({"nameNodes": ["127.0.0.1:7"], "kerberos": {"kdc": "127.0.0.1:7", "realm": "B"}}),
+        ),
         (json!({"hosts": ["https://a:1", "https://b:2"]}), json!({"hosts": ["https://127.0.0.1:7"]})),
         (json!({"url": "webhdfs://a:1/x/y"}), json!({"url": "webhdfs://127.0.0.1:7/x/y"})),
         (

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use connection_operator::{
     api::{ConnectionSpec, Object, Role},
     connections::{ConnectionType, Prepared, Refusal},
@@ -66,9 +67,19 @@ impl Subject {
     fn of(example: &Example) -> Self {
         let mut objects = BTreeMap::new();
         for document in example.of_kind("Secret").chain(example.of_kind("ConfigMap")) {
-            let fields = ["stringData", "data"].iter().filter_map(|field| document[field].as_object()).flatten();
-            let data =
-                fields.map(|(key, value)| (key.clone(), filled(value.as_str().unwrap_or_default()).into())).collect();
+            let is_secret = document["kind"] == "Secret";
+            let fields = ["stringData", "data"].iter().filter_map(|field| Some((*field, document[field].as_object()?)));
+            let data = fields.flat_map(|(field, values)| {
+                values.iter().map(move |(key, value)| {
+                    let text = value.as_str().unwrap_or_default();
+                    // What is no text stands in the data of a Secret, in base64.
+                    let encoded = is_secret && field == "data";
+                    let value =
+                        if encoded { BASE64_STANDARD.decode(text).expect("base64") } else { filled(text).into() };
+                    (key.clone(), value)
+                })
+            });
+            let data = data.collect();
             objects.insert(document["metadata"]["name"].as_str().unwrap_or_default().to_owned(), data);
         }
         let spec = example.manifest()["spec"].clone();
@@ -132,7 +143,10 @@ impl Subject {
     pub async fn take(prepared: Prepared, limit: Duration) -> Report {
         static WORLD: LazyLock<Arc<World>> = LazyLock::new(|| {
             let loopback = "127.0.0.0/8".parse().expect("a rule");
-            World::new(Policy::new(vec![loopback], Vec::new()), Arc::new(SystemResolver), 100_000)
+            let world = World::new(Policy::new(vec![loopback], Vec::new()), Arc::new(SystemResolver), 100_000);
+            // This process is none of the operator.
+            world.set_program(env!("CARGO_BIN_EXE_connection-operator").into());
+            world
         });
         climb(WORLD.network(NAMESPACE), limit, async move |network| prepared.probe.run(&network).await).await
     }

@@ -50,6 +50,13 @@ fn the_binary_that_is_built_is_the_one_that_runs_and_not_as_root() {
     assert!(text("charts/connection-operator/templates/deployment.yaml").contains("runAsUser: 65532"));
 }
 
+#[test]
+fn what_is_loaded_when_it_is_used_is_installed() {
+    // hdfs-native loads it for Kerberos; nothing else would miss it.
+    assert!(text("Cargo.lock").contains("name = \"hdfs-native\""));
+    assert!(words("RUN").iter().any(|run| run.iter().any(|word| word == "libgssapi-krb5-2")));
+}
+
 /// What `COPY` takes from the context.
 fn copied() -> BTreeSet<PathBuf> {
     let copies = words("COPY").into_iter().filter(|copy| !copy[0].starts_with("--"));

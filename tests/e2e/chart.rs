@@ -172,7 +172,7 @@ fn parsed(values: &[&str]) -> Arguments {
     let line = ["connection-operator".to_owned()].into_iter().chain(arguments(the("Deployment", &objects)));
     match Cli::try_parse_from(line).unwrap_or_else(|refused| panic!("{values:?}: {refused}")).command {
         Command::Run(arguments) => arguments,
-        Command::Crd | Command::Types | Command::Version => panic!("not run"),
+        Command::Crd | Command::Types | Command::Version | Command::ProbeChild { .. } => panic!("not run"),
     }
 }
 

@@ -56,6 +56,11 @@ const PURE: &[&str] = &[
     "connections/family/pgwire/messages.rs",
     "connections/googlestorage/probe/answer.rs",
     "connections/googlestorage/probe/key.rs",
+    "connections/hdfs/probe/answer.rs",
+    "connections/hdfs/probe/token.rs",
+    "connections/hdfs/probe/rpc_codes.rs",
+    "connections/hdfs/probe/rpc_keytab.rs",
+    "connections/hdfs/probe/rpc_wire.rs",
     "connections/kafka/probe/message.rs",
     "connections/kafka/probe/wire.rs",
     "connections/qubole/probe/answer.rs",
@@ -210,6 +215,15 @@ fn main_is_short() {
 fn nothing_dials_past_the_network() {
     for file in sources() {
         assert!(!contains(&file.code, "reqwest"), "src/{} uses reqwest, which dials by itself", file.path);
+    }
+}
+
+#[test]
+fn nothing_starts_a_process_but_the_one_that_ends_it() {
+    for file in sources().iter().filter(|file| !["net/child.rs", "net/child/owner.rs"].contains(&file.path.as_str())) {
+        // A test may start its own program anew.
+        let starts = file.code.split("#[cfg(test)]").next().is_some_and(|code| contains(code, "Command::new"));
+        assert!(!starts, "src/{} starts a process", file.path);
     }
 }
 

@@ -25,7 +25,10 @@ static WORLD: LazyLock<Arc<World>> = LazyLock::new(|| world(&["127.0.0.0/8"], &[
 /// A world in which only `allowed` may be dialled, without `denied`.
 pub fn world(allowed: &[&str], denied: &[&str]) -> Arc<World> {
     let rules = |rules: &[&str]| rules.iter().map(|rule| rule.parse().expect("a rule")).collect();
-    World::new(Policy::new(rules(allowed), rules(denied)), Arc::new(SystemResolver), 10_000)
+    let world = World::new(Policy::new(rules(allowed), rules(denied)), Arc::new(SystemResolver), 10_000);
+    // This process is none of the operator.
+    world.set_program(env!("CARGO_BIN_EXE_connection-operator").into());
+    world
 }
 
 /// Name servers that know one zone, all of whose names stand for this machine, and remember what they were asked.
@@ -66,6 +69,7 @@ pub struct Case<S> {
     world: Arc<World>,
     pub settings: S,
     pub secret: Vec<(&'static str, String)>,
+    pub files: Vec<(&'static str, Vec<u8>)>,
     pub tls: Tls,
     pub permissions: Vec<Permission>,
     pub limit: Duration,
@@ -75,7 +79,16 @@ impl<S: Definition + Clone> Case<S> {
     /// A connection with an empty Secret, that asks for no permission.
     pub fn new(kind: ConnectionType, settings: S) -> Self {
         let world = Arc::clone(&WORLD);
-        Self { kind, world, settings, secret: Vec::new(), tls: Tls::default(), permissions: Vec::new(), limit: LIMIT }
+        Self {
+            kind,
+            world,
+            settings,
+            secret: Vec::new(),
+            files: Vec::new(),
+            tls: Tls::default(),
+            permissions: Vec::new(),
+            limit: LIMIT,
+        }
     }
 
     /// Sets, replaces or, with an empty value, removes a key of the Secret.
@@ -84,6 +97,13 @@ impl<S: Definition + Clone> Case<S> {
         if !value.is_empty() {
             self.secret.push((key, value.to_owned()));
         }
+        self
+    }
+
+    /// Sets or replaces a key of the Secret whose value is no text.
+    pub fn file(mut self, key: &'static str, value: Vec<u8>) -> Self {
+        self.files.retain(|(there, _)| *there != key);
+        self.files.push((key, value));
         self
     }
 
@@ -112,8 +132,9 @@ impl<S: Definition + Clone> Case<S> {
     /// The probe.
     pub fn prepare(&self) -> Result<Prepared, Refusal> {
         let secret = Setting::from_spec("Secret orders");
-        let data =
-            self.secret.iter().map(|(key, value)| ((*key).to_owned(), SecretValue::new(value.clone().into_bytes())));
+        let texts = self.secret.iter().map(|(key, value)| (*key, value.clone().into_bytes()));
+        let data = texts.chain(self.files.iter().cloned());
+        let data = data.map(|(key, value)| (key.to_owned(), SecretValue::new(value)));
         let methods = self.settings.methods(&self.tls);
         let nobody = self.secret.is_empty() && self.settings.goes_without_credentials();
         let credentials = if methods.is_empty() || nobody {

@@ -9,6 +9,7 @@ mod harness {
     pub mod azurite;
     pub mod elasticsearch;
     pub mod googlestorage;
+    pub mod hdfs;
     #[expect(dead_code, reason = "what it says is for the reader of a failure, too")]
     pub mod kafka;
     pub mod mariadb;
@@ -37,7 +38,9 @@ mod athena;
 mod azureblob;
 mod case;
 mod elasticsearch;
+mod child;
 mod googlestorage;
+mod hdfs;
 mod kafka;
 mod kinesis;
 mod mysql;

@@ -16,7 +16,7 @@ use super::{
         aws::{self, AssumeRole, Keys, Region, sts},
         oauth::{Grant, Shown},
     },
-    fields::{HttpUrl, words},
+    fields::{HostPort, HttpUrl, words},
     text,
 };
 use crate::{
@@ -85,7 +85,7 @@ pub struct Settings {
     /// Brokers to begin with, each as `HOST:PORT`, an IPv6 address in brackets. They are tried in this order until one answers. A
     /// host without a dot means `HOST.<namespace of the Connection>.svc`.
     #[schemars(length(min = 1, max = 32))]
-    pub brokers: Vec<Broker>,
+    pub brokers: Vec<HostPort>,
     /// Topic that must exist. The permissions are about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 249), regex(pattern = "^[A-Za-z0-9._-]{1,249}$"))]
@@ -115,24 +115,6 @@ pub struct Settings {
     #[schemars(extend("maxProperties" = 5, "additionalProperties" = {"type": "string", "minLength": 1, "maxLength": 256},
         "x-kubernetes-validations" = [{"rule": PROPERTIES_RULE, "message": PROPERTIES}]))]
     pub properties: Option<BTreeMap<String, String>>,
-}
-
-/// A broker, as `HOST:PORT`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(transparent)]
-#[schemars(extend("maxLength" = 261, "minLength" = 3, "x-kubernetes-validations" =
-    [{"rule": "self.matches('^([^/?#@:\\\\s]+|[[][0-9A-Fa-f:.]+[]]):[0-9]{1,5}$')", "message": BROKER}]))]
-pub struct Broker(pub String);
-
-impl Broker {
-    /// Host and port; `None` where it is no broker.
-    fn parts(&self) -> Option<(&str, u16)> {
-        let (host, port) = self.0.rsplit_once(':')?;
-        let port = port.parse().ok().filter(|port| *port > 0)?;
-        let bracketed = host.starts_with('[') && host.ends_with(']');
-        let strange = |c: char| "/?#@".contains(c) || c.is_whitespace() || c.is_control();
-        (!host.is_empty() && !host.contains(strange) && host.contains(':') == bracketed).then_some((host, port))
-    }
 }
 
 /// A mechanism of SASL.
@@ -228,11 +210,7 @@ impl Msk {
 
 impl Definition for Settings {
     fn connection_string(&self) -> String {
-        let shown = self.brokers.iter().take(3).map(|broker| match broker.parts() {
-            Some((host, port)) => text::authority(host, port),
-            None => text::encode(&broker.0),
-        });
-        let shown: Vec<String> = shown.collect();
+        let shown: Vec<String> = self.brokers.iter().take(3).map(HostPort::shown).collect();
         let more = self.brokers.len() - shown.len();
         let more = if more > 0 { format!(",…+{more}") } else { String::new() };
         let topic = self.topic.as_deref().map(|topic| format!("/{}", text::encode(topic))).unwrap_or_default();
@@ -256,10 +234,8 @@ impl Definition for Settings {
     fn prepare(&self, given: Given) -> Result<Prepared, Refusal> {
         let Given { namespace, mut credentials, secret, tls, permissions } = given;
         self.check(&permissions)?;
-        let endpoints =
-            self.brokers.iter().map(|broker| broker.parts().map(|(host, port)| Endpoint::of(host, port, &namespace)));
-        let brokers: Vec<Endpoint> =
-            endpoints.collect::<Option<_>>().ok_or_else(|| Refusal::Invalid(BROKER.to_owned()))?;
+        let endpoints = self.brokers.iter().map(|broker| broker.endpoint(&namespace));
+        let brokers: Vec<Endpoint> = endpoints.collect::<Option<_>>().ok_or_else(not_brokers)?;
         let login = self.login(&mut credentials, &secret, &namespace, &tls)?;
         let who: &[u8] = match &login {
             Principal::None => &[],
@@ -334,7 +310,7 @@ impl Settings {
         let Self { brokers, topic, consumer_group, username, sasl_mechanism, oauth, msk, properties } = self;
         let invalid = |sentence: &str| Err(Refusal::Invalid(sentence.to_owned()));
         if brokers.is_empty() || brokers.iter().any(|broker| broker.parts().is_none()) {
-            return invalid(BROKER);
+            return Err(not_brokers());
         }
         if topic.is_none() && !permissions.is_empty() {
             return invalid(TOPIC_NEEDED);
@@ -391,11 +367,14 @@ impl Settings {
     }
 }
 
+fn not_brokers() -> Refusal {
+    Refusal::Invalid(format!("each of `kafka.brokers` {}", HostPort::RULE))
+}
+
 const USERNAME: &str = "username";
 const PASSWORD: &str = "password";
 const CLIENT_SECRET: &str = "clientSecret";
 const TOKEN: &str = "token";
-const BROKER: &str = "must be a broker as HOST:PORT, an IPv6 address in brackets";
 const TOPIC_NEEDED: &str = "`permissions` need `kafka.topic`, which they are about";
 const LOGIN_NEEDED: &str = "`credentials` must be set exactly where `kafka.saslMechanism` is";
 const OAUTH_ALONE: &str = "`kafka.oauth` needs `kafka.saslMechanism` OAUTHBEARER";

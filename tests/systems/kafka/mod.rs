@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use connection_operator::{
     connections::{
         ConnectionType, Permission,
-        kafka::{Broker, Mechanism, Settings},
+        fields::HostPort,
+        kafka::{Mechanism, Settings},
     },
     failure::{Proof, Reason, Stage},
     net::tls::Mode,
@@ -52,7 +53,7 @@ impl Case {
     }
 
     fn brokers(self, addresses: &[SocketAddr]) -> Self {
-        self.with(|settings| settings.brokers = addresses.iter().map(|address| Broker(address.to_string())).collect())
+        self.with(|settings| settings.brokers = addresses.iter().map(|address| HostPort(address.to_string())).collect())
     }
 
     fn group(self, name: &str) -> Self {

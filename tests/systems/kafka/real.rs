@@ -116,7 +116,7 @@ async fn reading_is_about_the_group_too_where_one_is_named() {
 async fn each_tls_mode_checks_what_it_says_and_no_more() {
     let server = server();
     let zone = Arc::new(Zone::default());
-    let named = |host: &str| vec![Broker(format!("{host}:{}", server.sasl_ssl.port()))];
+    let named = |host: &str| vec![HostPort(format!("{host}:{}", server.sasl_ssl.port()))];
     let (right, other) = (server.said.ca(), server.said.other_ca());
     for (mode, roots, host, found) in [
         (Mode::VerifyFull, &right, "127.0.0.1", None),
