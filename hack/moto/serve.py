@@ -55,13 +55,15 @@ def allow(*pairs):
     return json.dumps({"Version": "2012-10-17", "Statement": statements})
 
 
-BUCKETS = "arn:aws:s3:::orders arn:aws:s3:::empty arn:aws:s3:::frankfurt"
-OBJECTS = "arn:aws:s3:::orders/* arn:aws:s3:::empty/* arn:aws:s3:::frankfurt/*"
+BUCKETS = "arn:aws:s3:::orders arn:aws:s3:::empty arn:aws:s3:::frankfurt arn:aws:s3:::orders-lake"
+OBJECTS = "arn:aws:s3:::orders/* arn:aws:s3:::empty/* arn:aws:s3:::frankfurt/* arn:aws:s3:::orders-lake/*"
+# the second is that of the examples
+REGIONS = "us-east-1", "eu-central-1"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/connection-reader"
 WAREHOUSE = f"arn:aws:redshift:us-east-1:{ACCOUNT}"
 ANALYST = allow(("redshift:GetClusterCredentials", f"{WAREHOUSE}:dbuser:sales/analyst {WAREHOUSE}:dbname:sales/warehouse"))
-QUEUE = f"arn:aws:sqs:us-east-1:{ACCOUNT}:new-orders"
-GROUPS = f"arn:aws:athena:us-east-1:{ACCOUNT}:workgroup/*"
+QUEUE = " ".join(f"arn:aws:sqs:{region}:{ACCOUNT}:new-orders" for region in REGIONS)
+GROUPS = " ".join(f"arn:aws:athena:{region}:{ACCOUNT}:workgroup/*" for region in REGIONS)
 CATALOGS = f"arn:aws:athena:us-east-1:{ACCOUNT}:datacatalog/AwsDataCatalog arn:aws:athena:us-east-1:{ACCOUNT}:datacatalog/lake"
 SHOP = f"arn:aws:glue:us-east-1:{ACCOUNT}:catalog arn:aws:glue:us-east-1:{ACCOUNT}:database/shop"
 SEES_QUEUE = ("sqs:GetQueueAttributes", QUEUE)
@@ -71,7 +73,7 @@ SEES_CATALOGS = ("athena:GetDataCatalog athena:GetDatabase", CATALOGS)
 SEES_SHOP = ("glue:GetDatabase", SHOP)
 READER = allow(("s3:ListBucket", BUCKETS), ("s3:GetObject", OBJECTS))
 STREAMS = {"orders": "ACTIVE", "sealed": "ACTIVE", "moving": "UPDATING", "forming": "CREATING"}
-THESE = " ".join(f"arn:aws:kinesis:us-east-1:{ACCOUNT}:stream/{name}" for name in STREAMS)
+THESE = " ".join(f"arn:aws:kinesis:{region}:{ACCOUNT}:stream/{name}" for region in REGIONS for name in STREAMS)
 SEES_STREAMS = ("kinesis:DescribeStreamSummary", THESE)
 READS_STREAMS = ("kinesis:ListShards kinesis:GetShardIterator", THESE)
 LISTS_STREAMS = ("kinesis:ListStreams", "*")
@@ -114,7 +116,7 @@ CLUSTER = {
 def seed():
     """Makes everything, and returns what DIR/seeded says about it."""
     said = {}
-    for bucket, region in {"orders": "us-east-1", "empty": "us-east-1", "frankfurt": "eu-central-1"}.items():
+    for bucket, region in {"orders": "us-east-1", "empty": "us-east-1", "frankfurt": "eu-central-1", "orders-lake": "eu-central-1"}.items():
         S3.create_bucket(bucket, region)
     for bucket in ("orders", "frankfurt"):
         S3.put_object(bucket, "2026/a.txt", b"one order\n")
@@ -125,10 +127,12 @@ def seed():
         key = IAM.create_access_key(user)
         said[f"{user.upper()}_KEY"], said[f"{user.upper()}_SECRET"] = key.access_key_id, key.secret_access_key
     redshift_backends[ACCOUNT]["us-east-1"].create_cluster(**CLUSTER)
-    sqs_backends[ACCOUNT]["us-east-1"].create_queue("new-orders", None)
+    for region in REGIONS:
+        sqs_backends[ACCOUNT][region].create_queue("new-orders", None)
     seed_athena(athena_backends[ACCOUNT]["us-east-1"])
     for stream, state in STREAMS.items():
         kinesis_backends[ACCOUNT]["us-east-1"].create_stream(stream, 2).status = state
+    kinesis_backends[ACCOUNT]["eu-central-1"].create_stream("orders", 2).status = "ACTIVE"
     kinesis_backends[ACCOUNT]["us-east-1"].start_stream_encryption(None, "sealed", "KMS", "alias/aws/kinesis")
     trust = {
         "Effect": "Allow",

@@ -130,9 +130,9 @@ connection_types! {
     AzureBlob, azureblob, "azureBlob", "A container of Azure Blob Storage.";
     Snowflake, snowflake, "snowflake", "An account of Snowflake, through its SQL API.";
     MySQL, mysql, "mysql", "A database of MySQL or MariaDB, or of a server that speaks their protocol.";
-    Qubole, qubole, "qubole", "An account of Qubole, with the clusters that run its queries of Presto and Hive.";
     Elasticsearch, elasticsearch, "elasticsearch", "A cluster of Elasticsearch or OpenSearch.";
     HDFS, hdfs, "hdfs", "A file or directory of HDFS, through its name nodes or WebHDFS.";
+    Qubole, qubole, "qubole", "An account of Qubole, with the clusters that run its queries of Presto and Hive.";
     PostgreSQL, postgresql, "postgresql", "A database of PostgreSQL, or of a server that speaks its protocol.";
     SQLServer, sqlserver, "sqlServer", "A database of Microsoft SQL Server, or of Azure SQL.";
     SpotinstVPC, spotinstvpc, "spotinstVPC", "An account of Spotinst, and the VPC that its machines run in.";
@@ -156,7 +156,8 @@ pub struct About {
     pub full: &'static str,
     /// The documentation page, without its generated parts.
     pub docs: &'static str,
-    /// What the tests of the type run against, for the README's table.
+    /// What the tests of the type run against, for the README's table: `KIND: WHAT; …`, where the kind is `real server` (the system
+    /// itself), `emulator` (a product that imitates it) or `stand-in` (what plays its part in the tests, after its documentation).
     pub tested_against: &'static str,
 }
 

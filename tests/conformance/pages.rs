@@ -18,6 +18,9 @@ const SECTIONS: [&str; 6] = [
     "## Tested against",
 ];
 
+/// What a type can be tested against: the system itself, somebody's imitation of it, or what plays its part in the tests only.
+const KINDS: [&str; 3] = ["real server", "emulator", "stand-in"];
+
 #[test]
 fn every_page_has_the_same_sections_with_something_in_each() {
     for kind in ConnectionType::ALL {
@@ -76,6 +79,25 @@ fn a_type_says_all_that_is_asked_of_it() {
         assert!(about.permissions.is_sorted_by(|a, b| a < b), "{name}: each permission once, in their order");
         assert!(is_camel_case(kind.member()), "{name}: {}", kind.member());
         assert!(members.insert(kind.member()), "{name}: the member is another type's too");
+    }
+}
+
+#[test]
+fn a_type_says_in_one_of_three_words_what_it_is_tested_against() {
+    for kind in ConnectionType::ALL {
+        let (name, about) = (kind.as_str(), kind.about());
+        let page = text_of(about.docs, "## Tested against").to_lowercase();
+        for word in kinds(about.tested_against).unwrap_or_else(|part| panic!("{name}: `{part}` does not begin so")) {
+            assert!(page.contains(word), "{name}: its page has to say more about `{word}`");
+        }
+    }
+}
+
+#[test]
+fn another_word_for_what_a_type_is_tested_against_is_noticed() {
+    assert_eq!(kinds("real server: X 1; stand-in: Y, for z"), Ok(vec!["real server", "stand-in"]));
+    for text in ["X 1, real server", "real server: X 1; no Y", "stand-in: ", "stand-ins: X", "emulator X", ""] {
+        assert!(kinds(text).is_err(), "{text}");
     }
 }
 
@@ -141,6 +163,16 @@ fn camel_case_is_told_from_other_ways_of_writing() {
     {
         assert_eq!(is_camel_case(name), expected, "{name}");
     }
+}
+
+/// What the parts of a type's words on its tests begin with, or a part that begins otherwise.
+fn kinds(tested_against: &str) -> Result<Vec<&'static str>, &str> {
+    let kind = |part| {
+        let (word, what) = str::split_once(part, ": ").ok_or(part)?;
+        let known = KINDS.into_iter().find(|known| *known == word);
+        known.filter(|_| !what.trim().is_empty()).ok_or(part)
+    };
+    tested_against.split("; ").map(kind).collect()
 }
 
 /// What stands in a section of a page.

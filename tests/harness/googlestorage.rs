@@ -328,9 +328,14 @@ pub struct Cloud {
 }
 
 impl Cloud {
-    /// Whom to trust.
+    /// The certificate of whom its own is signed by, as PEM.
+    pub fn ca() -> &'static str {
+        &AUTHORITY.pem
+    }
+
+    /// The same as what TLS takes.
     pub fn roots() -> Roots {
-        Roots::from_pem(AUTHORITY.pem.as_bytes()).expect("a CA")
+        Roots::from_pem(Self::ca().as_bytes()).expect("a CA")
     }
 }
 

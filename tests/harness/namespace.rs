@@ -64,11 +64,15 @@ impl<'a> Namespace<'a> {
     pub async fn new(plane: &'a ControlPlane) -> Self {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         // Two digits at least, so that no name is the beginning of another.
-        let name = format!("test-{:03}", COUNT.fetch_add(1, Ordering::Relaxed));
+        Self::named(plane, &format!("test-{:03}", COUNT.fetch_add(1, Ordering::Relaxed))).await
+    }
+
+    /// Makes one of that name.
+    pub async fn named(plane: &'a ControlPlane, name: &str) -> Self {
         let born = plane.audit.position();
         let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
         plane.admin.create("/api/v1/namespaces", &object).await.object();
-        Self { name, plane, born }
+        Self { name: name.to_owned(), plane, born }
     }
 
     /// Creates an object; `kind` in it says where.

@@ -362,9 +362,14 @@ pub struct Account {
 }
 
 impl Account {
-    /// Whom its certificate is signed by.
+    /// The certificate of whom its own is signed by, as PEM.
+    pub fn ca() -> &'static str {
+        &AUTHORITY.pem
+    }
+
+    /// The same as what TLS takes.
     pub fn roots() -> Roots {
-        Roots::from_pem(AUTHORITY.pem.as_bytes()).expect("an authority")
+        Roots::from_pem(Self::ca().as_bytes()).expect("an authority")
     }
 
     /// The statements that it was sent.

@@ -37,8 +37,8 @@ mod harness {
 mod athena;
 mod azureblob;
 mod case;
-mod elasticsearch;
 mod child;
+mod elasticsearch;
 mod googlestorage;
 mod hdfs;
 mod kafka;

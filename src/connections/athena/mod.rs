@@ -34,7 +34,7 @@ pub const ABOUT: About = About {
     minimal: MINIMAL,
     full: FULL,
     docs: include_str!("docs.md"),
-    tested_against: "moto, an emulator of AWS with its identities and policies",
+    tested_against: "emulator: moto, of AWS with its identities and policies",
 };
 
 /// What the API server checks about the whole spec beyond the fields' own bounds: a rule and the sentence it refuses with.

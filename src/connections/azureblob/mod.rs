@@ -44,7 +44,8 @@ pub const ABOUT: About = About {
     minimal: MINIMAL,
     full: FULL,
     docs: include_str!("docs.md"),
-    tested_against: "Azurite, Microsoft's emulator, for keys and SAS; stand-ins for service principals and Azure's own codes",
+    tested_against: "emulator: Azurite, Microsoft's own, for keys and SAS; stand-in: an API that verifies, for \
+        service principals and Azure's own codes",
 };
 
 /// What the API server checks about the whole spec beyond the fields' own bounds: a rule and the sentence it refuses with.

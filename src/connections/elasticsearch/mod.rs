@@ -36,7 +36,8 @@ pub const ABOUT: About = About {
     minimal: MINIMAL,
     full: FULL,
     docs: include_str!("docs.md"),
-    tested_against: "Elasticsearch 8.19 and OpenSearch 2.19 with security, real servers; API keys on a stand-in that verifies",
+    tested_against: "real server: Elasticsearch 8.19 and OpenSearch 2.19; stand-in: a server that verifies, for API keys \
+        and what neither does",
 };
 
 /// What the API server checks about the whole spec beyond the fields' own bounds: a rule and the sentence it refuses with.

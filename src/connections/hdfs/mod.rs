@@ -40,7 +40,8 @@ pub const ABOUT: About = About {
     minimal: MINIMAL,
     full: FULL,
     docs: include_str!("docs.md"),
-    tested_against: "Apache Hadoop 3.4, real name nodes, with and without Kerberos; its KDC is that of Hadoop's own tests",
+    tested_against: "real server: Apache Hadoop 3.4, name nodes with and without Kerberos, whose KDC is that of \
+        Hadoop's own tests",
 };
 
 /// What the API server checks about the whole spec beyond the fields' own bounds: a rule and the sentence it refuses with.

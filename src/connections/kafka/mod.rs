@@ -46,7 +46,8 @@ pub const ABOUT: About = About {
     minimal: MINIMAL,
     full: FULL,
     docs: include_str!("docs.md"),
-    tested_against: "Apache Kafka 4.2, real server; the endpoint for tokens and a broker of Amazon MSK are stand-ins that verify",
+    tested_against: "real server: Apache Kafka 4.2; stand-in: an endpoint for tokens and a broker of Amazon MSK, \
+        which verify",
 };
 
 /// What the API server checks about the whole spec beyond the fields' own bounds: a rule and the sentence it refuses with.

@@ -29,7 +29,8 @@ pub const ABOUT: About = About {
     minimal: MINIMAL,
     full: FULL,
     docs: include_str!("docs.md"),
-    tested_against: "MariaDB 10.11, real server; what MySQL alone does: stand-in, and MySQL 9 outside CI",
+    tested_against: "real server: MariaDB 10.11, and MySQL 9 outside CI; stand-in: a server that verifies, for what \
+        MySQL alone does",
 };
 
 /// What the API server checks about the whole spec beyond the fields' own bounds: a rule and the sentence it refuses with.

@@ -25,7 +25,7 @@ pub const ABOUT: About = About {
     minimal: MINIMAL,
     full: FULL,
     docs: include_str!("docs.md"),
-    tested_against: "a stand-in that verifies; no Qubole",
+    tested_against: "stand-in: an API that verifies what it is sent",
 };
 
 /// What the API server checks about the whole spec beyond the fields' own bounds: a rule and the sentence it refuses with.

@@ -38,8 +38,8 @@ pub const ABOUT: About = About {
     minimal: MINIMAL,
     full: FULL,
     docs: include_str!("docs.md"),
-    tested_against: "no Redshift: PostgreSQL 18, for the wire; moto, an emulator of AWS with its identities and policies, \
-        for clusters; a stand-in that verifies signatures, for workgroups",
+    tested_against: "stand-in: PostgreSQL 18 with Redshift's views, for the wire; emulator: moto, of AWS with its \
+        identities and policies, for clusters; stand-in: an API that verifies signatures, for workgroups",
 };
 
 /// What the API server checks about the whole spec beyond the fields' own bounds: a rule and the sentence it refuses with.

@@ -40,7 +40,7 @@ pub const ABOUT: About = About {
     minimal: MINIMAL,
     full: FULL,
     docs: include_str!("docs.md"),
-    tested_against: "stand-ins only: Microsoft's mssql-mock-tds, and one that verifies; no real server",
+    tested_against: "stand-in: Microsoft's mssql-mock-tds; stand-in: a server that verifies what it is sent",
 };
 
 /// What the API server checks about the whole spec beyond the fields' own bounds: a rule and the sentence it refuses with.

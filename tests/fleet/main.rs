@@ -1,0 +1,146 @@
+//! All types together, as one user of one cluster has them: the minimal examples, with other addresses, a CA and other values in the
+//! Secrets and nothing else, are applied at once, before the servers that the types' tests run against, before the same servers with
+//! values of nobody, and before peers that say nothing. Each Connection gets the answer that is true of it, and none has to wait for
+//! another one.
+//!
+//! A type that is in the list and not here fails by its name.
+
+#![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
+#![expect(clippy::disallowed_methods, reason = "the doors are the operator's; a test comes from outside")]
+
+#[path = "../harness/mod.rs"]
+#[expect(dead_code, reason = "every test crate uses a part of it")]
+mod harness;
+
+#[path = "../harness"]
+#[expect(dead_code, reason = "as above")]
+mod systems {
+    use crate::harness::script;
+
+    pub mod authority;
+    pub mod azurite;
+    pub mod elasticsearch;
+    pub mod googlestorage;
+    pub mod hdfs;
+    pub mod kafka;
+    pub mod mariadb;
+    pub mod moto;
+    pub mod mysql;
+    pub mod peer;
+    pub mod postgresql;
+    pub mod qubole;
+    pub mod snowflake;
+    pub mod spotinst;
+    pub mod tds;
+    pub mod web;
+}
+
+#[path = "../conformance/address.rs"]
+mod address;
+#[path = "../conformance/example.rs"]
+#[expect(dead_code, reason = "as above")]
+mod example;
+
+mod answers;
+mod derive;
+mod pace;
+mod round;
+mod servers;
+
+use std::time::Instant;
+
+use connection_operator::connections::ConnectionType;
+use tokio::io::AsyncReadExt as _;
+
+use crate::{
+    answers::{ANSWERS, Answer},
+    harness::{DEADLINE, control_plane::ControlPlane, eventually, operator::Operator, run},
+    pace::Pace,
+    round::Round,
+    servers::{Login, Servers},
+    systems::peer::Peer,
+};
+
+/// The flags of the operator: what it probes is on loopback.
+const FLAGS: [&str; 4] = ["--egress-allow", "127.0.0.0/8", "--leader-elect", "false"];
+
+#[test]
+fn all_types_at_once_get_true_answers_and_none_waits_for_another() {
+    run(async {
+        let begin = Instant::now();
+        let (plane, servers) = start().await;
+        let account = plane.install("connection-operator", &[]).await.unwrap();
+        let operator = Operator::start(&account, &FLAGS).await;
+        println!("the servers, the API server and the operator run after {:.1?}", begin.elapsed());
+        let begin = Instant::now();
+        let mut pace = Pace::new(&plane, &servers).await;
+        let idle = pace.measure(async || true).await;
+
+        let (right, wrong) = (servers.entries(Login::Right), servers.entries(Login::Wrong));
+        let before = seen(&right);
+        let ready = Round::apply(&plane, "ready", &right, |_, at| at).await;
+        let first = ready.answers(Answer::ready).await;
+        for (entry, before) in right.iter().zip(before) {
+            let what = format!("{:?}: its server tells of a login", entry.kind);
+            eventually(DEADLINE, &what, async || ((entry.seen)() > before).then_some(())).await;
+        }
+        ready.has_no_events().await;
+
+        let before = seen(&wrong);
+        let rejected = Round::apply(&plane, "rejected", &wrong, |_, at| at).await;
+        rejected.answers(Answer::rejected).await;
+        for (entry, before) in wrong.iter().zip(before) {
+            let what = format!("{:?}: its server tells of a login that it rejected", entry.kind);
+            eventually(DEADLINE, &what, async || ((entry.seen)() > before).then_some(())).await;
+            // A second one could lock somebody out.
+            assert_eq!((entry.seen)(), before + 1, "{:?}: it is asked once", entry.kind);
+        }
+
+        let mut peers = Vec::new();
+        for _ in &right {
+            peers.push(Peer::that(listen).await);
+        }
+        let silent = Round::apply(&plane, "silent", &right, |n, _| peers[n].address).await;
+        eventually(DEADLINE, "every probe hangs", async || peers.iter().all(|peer| peer.accepted() > 0).then_some(()))
+            .await;
+        let hanging = pace.measure(async || silent.all_pending().await).await;
+        silent.answers(Answer::silent).await;
+
+        for (connection, before) in ready.connections().await.iter().zip(&first) {
+            connection.must_be_untouched_since(before);
+        }
+        println!(
+            "the rounds took {:.1?}; a creation, idle: {idle}; while {} hang: {hanging}",
+            begin.elapsed(),
+            peers.len()
+        );
+        hanging.must_be_like(&idle);
+        operator.stop().await;
+        assert!(!operator.log().contains("panicked"), "{}", operator.log());
+    });
+}
+
+/// How many logins the servers have seen so far.
+fn seen(entries: &[servers::Entry<'_>]) -> Vec<usize> {
+    entries.iter().map(|entry| (entry.seen)()).collect()
+}
+
+/// Everything that is waited for for seconds is started at once.
+async fn start() -> (ControlPlane, Servers) {
+    let scripted = tokio::spawn(Servers::scripted());
+    let plane = ControlPlane::start("fleet").await.unwrap_or_else(|sentence| panic!("{sentence}"));
+    plane.define().await.unwrap_or_else(|sentence| panic!("{sentence}"));
+    scripted.await.expect("every server");
+    (plane, Servers::start().await)
+}
+
+/// Hears everything until the other side ends, and says nothing.
+async fn listen(mut stream: tokio::net::TcpStream) {
+    let _ = stream.read_to_end(&mut Vec::new()).await;
+}
+
+#[test]
+fn every_type_has_its_line_here() {
+    let here: Vec<ConnectionType> = ANSWERS.iter().map(|answer| answer.kind).collect();
+    assert_eq!(here, ConnectionType::ALL, "tests/fleet/answers.rs has a line for every type, in the order of the list");
+}
