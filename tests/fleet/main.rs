@@ -49,12 +49,18 @@ mod servers;
 
 use std::time::Instant;
 
-use connection_operator::connections::ConnectionType;
+use connection_operator::connections::{ConnectionType, Lockout};
 use tokio::io::AsyncReadExt as _;
 
 use crate::{
     answers::{ANSWERS, Answer},
-    harness::{DEADLINE, control_plane::ControlPlane, eventually, operator::Operator, run},
+    harness::{
+        DEADLINE,
+        control_plane::ControlPlane,
+        eventually,
+        operator::{Operator, command},
+        run,
+    },
     pace::Pace,
     round::Round,
     servers::{Login, Servers},
@@ -86,14 +92,19 @@ fn all_types_at_once_get_true_answers_and_none_waits_for_another() {
         }
         ready.has_no_events().await;
 
-        let before = seen(&wrong);
+        let (before, begun) = (seen(&wrong), Instant::now());
         let rejected = Round::apply(&plane, "rejected", &wrong, |_, at| at).await;
         rejected.answers(Answer::rejected).await;
         for (entry, before) in wrong.iter().zip(before) {
             let what = format!("{:?}: its server tells of a login that it rejected", entry.kind);
             eventually(DEADLINE, &what, async || ((entry.seen)() > before).then_some(())).await;
-            // A second one could lock somebody out.
-            assert_eq!((entry.seen)(), before + 1, "{:?}: it is asked once", entry.kind);
+            // A second one could lock somebody out; where it cannot, it is tried again after half a minute, which a busy machine is late for.
+            let again = match entry.kind.about().lockout {
+                Lockout::Possible => 0,
+                Lockout::Impossible => usize::try_from(begun.elapsed().as_secs() / 30).unwrap(),
+            };
+            let more = (entry.seen)() - before;
+            assert!(more <= 1 + again, "{:?}: it is asked once, and not {more} times", entry.kind);
         }
 
         let mut peers = Vec::new();
@@ -137,6 +148,19 @@ async fn start() -> (ControlPlane, Servers) {
 /// Hears everything until the other side ends, and says nothing.
 async fn listen(mut stream: tokio::net::TcpStream) {
     let _ = stream.read_to_end(&mut Vec::new()).await;
+}
+
+#[test]
+fn the_binary_lists_every_type() {
+    let (code, printed, _) = command(&["types"]);
+    assert_eq!(code, Some(0));
+    let (_, lines) = printed.split_once('\n').expect("a header");
+    let told: Vec<Vec<&str>> = lines.lines().map(|line| line.split_whitespace().collect()).collect();
+    let of = |kind: &ConnectionType| {
+        let words = [kind.as_str(), kind.member()].into_iter();
+        words.chain(kind.summary().split_whitespace()).collect::<Vec<_>>()
+    };
+    assert_eq!(told, ConnectionType::ALL.iter().map(of).collect::<Vec<_>>());
 }
 
 #[test]

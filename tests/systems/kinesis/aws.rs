@@ -67,7 +67,7 @@ async fn a_missing_stream_is_named() {
         assert!(message.starts_with(&expected), "{message}");
     }
     // A stream of another region is none of this one.
-    let elsewhere = of("admin", "orders").with(|settings| settings.region.0 = "eu-central-1".to_owned());
+    let elsewhere = of("admin", "sealed").with(|settings| settings.region.0 = "eu-central-1".to_owned());
     elsewhere.ends(Stage::Access, Reason::TargetNotFound).await;
 }
 
