@@ -11,6 +11,7 @@ use std::{
     os::unix::process::ExitStatusExt as _,
     path::Path,
     process::{ExitStatus, Stdio},
+    time::Duration,
 };
 
 use rustix::process::{Pid, Resource, Rlimit, Signal};
@@ -18,7 +19,8 @@ use secrecy::zeroize::Zeroizing;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _},
-    process::{Child, Command},
+    process::{Child, ChildStderr, Command},
+    time::timeout,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -36,6 +38,12 @@ pub const DOCUMENT_LIMIT: usize = 256 * 1024;
 
 /// Most bytes that a child answers.
 const ANSWER_LIMIT: usize = 64 * 1024;
+
+/// How much of what a child complains about is looked at.
+const COMPLAINTS_LIMIT: u64 = 64 * 1024;
+
+/// How long they are waited for: the child has ended, so they are there.
+const COMPLAINTS_WAIT: Duration = Duration::from_secs(1);
 
 /// Most memory that a child may have: what it begins with and a MiB of answers are a fifth of it. A few of them at once must not
 /// use up what the operator's container has.
@@ -109,8 +117,8 @@ fn command(program: &Path, task: &Task<'_>) -> Command {
         .current_dir("/")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        // What a library has to say may hold a peer's words: nobody reads it.
-        .stderr(Stdio::null())
+        // What a library has to say may hold a peer's words: it is looked at for one thing, and shown to nobody.
+        .stderr(Stdio::piped())
         // What the child may start ends with it.
         .process_group(0)
         .kill_on_drop(true);
@@ -139,10 +147,16 @@ async fn live(
         let _ = rustix::process::kill_process_group(pid, Signal::KILL);
     }
     let status = child.wait().await;
+    let starved = match (&status, child.stderr.take()) {
+        (Ok(status), Some(complaints)) if ended.is_ok() && !status.success() => has_starved(complaints).await,
+        _ => false,
+    };
     // The next one may be there already.
     net.0.child.send_if_modified(|child| child.take_if(|there| *there == pid).is_some());
     match status {
-        Ok(status) => ended.and_then(|answer| if status.success() { Ok(answer) } else { Err(unsuccessful(status)) }),
+        Ok(status) if status.success() => ended,
+        Ok(_) if starved => Err(failed("it needs more memory than it may have")),
+        Ok(status) => ended.and_then(|_| Err(unsuccessful(status))),
         Err(_) => Err(Failure::new(FailureClass::Internal)),
     }
 }
@@ -178,6 +192,15 @@ async fn hear(stdout: &mut (impl AsyncRead + Unpin)) -> Result<Vec<u8>, Failure>
         Ok(_) => Ok(answer),
         Err(_) => Err(Failure::new(FailureClass::Internal)),
     }
+}
+
+/// Whether a child that has ended has complained about memory, in the words of Rust's runtime, which then aborts. A child has no
+/// reason to say more than fits into a pipe, which nobody reads until it has ended.
+async fn has_starved(complaints: ChildStderr) -> bool {
+    let mut said = Vec::new();
+    // What the child has started may hold the other end.
+    let _ = timeout(COMPLAINTS_WAIT, complaints.take(COMPLAINTS_LIMIT).read_to_end(&mut said)).await;
+    said.split(|byte| *byte == b'\n').any(|line| line.starts_with(b"memory allocation of "))
 }
 
 fn bound(pid: Pid) -> Result<(), rustix::io::Errno> {

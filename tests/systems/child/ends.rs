@@ -2,7 +2,10 @@
 
 use std::time::Instant;
 
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
 use super::*;
+use crate::harness::peer::Peer;
 
 /// Enough for a script to begin, on a busy machine.
 const SHORT: Duration = Duration::from_secs(3);
@@ -36,7 +39,7 @@ async fn every_way_to_give_no_answer_has_its_words() {
         ("answer-and-exit", "it ended with exit code, 4"),
         ("crash", "it was ended by signal, 11"),
         ("abort", "it was ended by signal, 6"),
-        // A shell that gets no memory says so by this code.
+        // A shell that gets no memory says so by this code, and in words of its own, which are not looked for.
         ("memory", "it ended with exit code, 2"),
     ] {
         let begun = Instant::now();
@@ -46,6 +49,25 @@ async fn every_way_to_give_no_answer_has_its_words() {
         assert!(!message.contains("hunter2"), "{message}");
         assert!(begun.elapsed() < LIMIT / 2, "{job} was waited for");
     }
+}
+
+#[tokio::test]
+async fn the_program_that_gets_no_memory_is_called_so_and_shows_nothing_of_its_complaint() {
+    // A name node that announces four gigabytes, and no relay before it that would not let that pass.
+    let peer = Peer::that(async |mut stream| {
+        let mut head = [0; 7];
+        stream.read_exact(&mut head).await.expect("a greeting");
+        stream.write_all(b"\xff\xff\xff\xff").await.expect("a reader");
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+    })
+    .await;
+    let told = json!({"name_node": peer.address, "path": "/data", "list": false, "user": "reader", "kerberos": null});
+    let begun = Instant::now();
+    let (reason, message) = words(&look(&world(own()), LIMIT, "hdfs", told).await);
+    assert_eq!(reason, Reason::InternalError);
+    assert!(message.contains("it needs more memory than it may have"), "{message}");
+    assert!(!message.contains("4294967295") && !message.contains("allocation"), "{message}");
+    assert!(begun.elapsed() < LIMIT / 2);
 }
 
 #[tokio::test]
