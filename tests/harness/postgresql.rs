@@ -41,8 +41,11 @@ impl Server {
         self.execute_in("orders", statements).await
     }
 
-    /// The same in another database than `orders`.
+    /// The same in another database than `orders`. One at a time: PostgreSQL refuses a `GRANT` on what another one is being given
+    /// ("tuple concurrently updated"), and tests give to the same tables.
     pub async fn execute_in(&self, database: &str, statements: &str) -> Option<String> {
+        static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+        let _turn = TURN.lock().await;
         let mut config = tokio_postgres::Config::new();
         config.host(self.address.ip().to_string()).port(self.address.port()).dbname(database);
         config.user("postgres").password("postgres-secret").application_name("test");
