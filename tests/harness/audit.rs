@@ -58,14 +58,18 @@ impl Audit {
         Position(fs::metadata(&self.path).map_or(0, |file| file.len()))
     }
 
-    /// The requests of `user` after `position` whose URI contains `about`, in the order they came in. Every request that was received
-    /// before this call is among them: what it did may show before it is answered.
+    /// The requests of `user` that were received after `position` and whose URI contains `about`, in the order they came in. Every one
+    /// that was received before this call is among them: what a request did may show before it is answered. For the same reason one that
+    /// was received before `position` is not, whenever it is answered.
     pub async fn requests(&self, user: &str, about: &str, position: Position) -> Vec<Request> {
         self.settled().await;
         let received = unanswered(&self.events(user, about, position));
         let mut seen: Vec<Request> = eventually(Duration::from_secs(20), "what was received is answered", async || {
             let events = self.events(user, about, position);
-            unanswered(&events).is_disjoint(&received).then(|| events.iter().filter_map(request).collect())
+            let after = ids(&events, |event| event["stage"] == "RequestReceived");
+            let is_after = |event: &&Value| event["auditID"].as_str().is_some_and(|id| after.contains(id));
+            let answered = unanswered(&events).is_disjoint(&received);
+            answered.then(|| events.iter().filter(is_after).filter_map(request).collect())
         })
         .await;
         seen.sort_by(|a, b| a.received.cmp(&b.received));
@@ -128,14 +132,14 @@ pub fn seconds(time: &str) -> f64 {
 
 /// The requests that were received and not answered yet; watches, which are long, are not among them.
 fn unanswered(events: &[Value]) -> BTreeSet<String> {
-    let of = |stage: fn(&str) -> bool| {
-        let events = events.iter().filter(move |event| event["stage"].as_str().is_some_and(stage));
-        events.filter_map(|event| event["auditID"].as_str().map(str::to_owned)).collect::<BTreeSet<_>>()
-    };
-    let watches = events.iter().filter(|event| event["verb"] == "watch");
-    let watches = watches.filter_map(|event| event["auditID"].as_str().map(str::to_owned)).collect();
-    let received = &of(|stage| stage == "RequestReceived") - &of(|stage| matches!(stage, "ResponseComplete" | "Panic"));
-    &received - &watches
+    let received = ids(events, |event| event["stage"] == "RequestReceived" && event["verb"] != "watch");
+    &received - &ids(events, |event| matches!(event["stage"].as_str(), Some("ResponseComplete" | "Panic")))
+}
+
+/// Which requests the entries that are `such` belong to.
+fn ids(events: &[Value], such: impl Fn(&Value) -> bool) -> BTreeSet<String> {
+    let events = events.iter().filter(|event| such(event));
+    events.filter_map(|event| event["auditID"].as_str().map(str::to_owned)).collect()
 }
 
 /// A request by its last entry: watches are long and are taken when they begin, the others when they end.
