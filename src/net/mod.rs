@@ -308,10 +308,7 @@ impl Network {
                 obstacle::classify(error, self.0.witness.seen()).or_else(|| below.map(obstacle::of_obstacle))
             }
         };
-        failure.map(|failure| match self.endpoint() {
-            Some(endpoint) => failure.about_at_least(&endpoint.shown()),
-            None => failure,
-        })
+        failure.map(|failure| self.about(failure))
     }
 
     /// Runs work that blocks on a thread of its own, for a client that cannot wait otherwise. The look that asked for it may end
@@ -337,6 +334,15 @@ impl Network {
     /// The endpoint that was dialled last, or turned to since.
     pub fn endpoint(&self) -> Option<Endpoint> {
         self.0.endpoint.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The failure, about the endpoint that was dialled last, where it is about nothing yet. [`climb`] says so of whatever ends a look;
+    /// a probe that goes on with another endpoint says it before.
+    pub fn about(&self, failure: Failure) -> Failure {
+        match self.endpoint() {
+            Some(endpoint) => failure.about_at_least(&endpoint.shown()),
+            None => failure,
+        }
     }
 
     /// Says whether the server counts it against the address we come from if the look ends from here on, and lets nobody in from
@@ -432,10 +438,7 @@ where
         Err(_elapsed) => Err(Failure::new(FailureClass::TimedOut)),
     };
     let is_over = task.is_finished();
-    let end = end.map_err(|failure| match network.endpoint() {
-        Some(endpoint) => failure.about_at_least(&endpoint.shown()),
-        None => failure,
-    });
+    let end = end.map_err(|failure| network.about(failure));
     let report = network.0.ladder.finish(end);
     if !is_over {
         // Until it has been dropped it may begin another thread.

@@ -68,15 +68,6 @@ pub(super) fn path(text: &str) -> String {
 #[async_trait]
 impl Probe for Look {
     async fn run(&self, net: &Network) -> Result<Proof, Failure> {
-        self.look(net).await.map_err(|failure| match net.endpoint() {
-            Some(endpoint) => failure.about_at_least(&endpoint.shown()),
-            None => failure,
-        })
-    }
-}
-
-impl Look {
-    async fn look(&self, net: &Network) -> Result<Proof, Failure> {
         self.may_log_in(net).await?;
         let token = match &self.login {
             Login::Principal(principal) => Some(principal.token(net, SCOPE).await?),
@@ -109,7 +100,9 @@ impl Look {
         }
         Ok(Proof::default())
     }
+}
 
+impl Look {
     /// Whether the login may be sent at all. Where it may not, the service is asked without it, so that it is known to be there.
     async fn may_log_in(&self, net: &Network) -> Result<(), Failure> {
         if self.login.is_readable() && !self.tls.peer_is_verified() {

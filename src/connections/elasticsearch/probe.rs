@@ -108,15 +108,6 @@ enum As {
 #[async_trait]
 impl Probe for Look {
     async fn run(&self, net: &Network) -> Result<Proof, Failure> {
-        self.look(net).await.map_err(|failure| match net.endpoint() {
-            Some(endpoint) => failure.about_at_least(&endpoint.shown()),
-            None => failure,
-        })
-    }
-}
-
-impl Look {
-    async fn look(&self, net: &Network) -> Result<Proof, Failure> {
         let mut missed: Vec<Missed> = Vec::new();
         for (n, place) in self.places.iter().enumerate() {
             let left = u32::try_from(self.places.len() - n).unwrap_or(u32::MAX);
@@ -139,7 +130,9 @@ impl Look {
         }
         Err(self.nowhere(net, missed))
     }
+}
 
+impl Look {
     /// None of the hosts is of use: why the first is not, and in a word why each other is not.
     fn nowhere(&self, net: &Network, missed: Vec<Missed>) -> Failure {
         let mut missed = missed.into_iter();

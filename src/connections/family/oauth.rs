@@ -99,7 +99,7 @@ impl Grant {
             }
         };
         let answer = send(net, tls, request, &form).await?;
-        read(&answer, self.numbers).map_err(|failure| about(net, failure))
+        read(&answer, self.numbers).map_err(|failure| net.about(failure))
     }
 
     /// Basic authentication; both parts are form-encoded first (RFC 6749, section 2.3.1).
@@ -134,7 +134,7 @@ impl Assertion {
         read(&answer, &[]).map_err(|failure| {
             let rejected = Failure::new(FailureClass::WrongCredentials).code(Code::Known(INVALID_GRANT));
             let skewed = failure == rejected && jwt::clocks_differ(&answer.headers, self.made);
-            about(net, if skewed { Failure::new(FailureClass::ClockSkewed) } else { failure })
+            net.about(if skewed { Failure::new(FailureClass::ClockSkewed) } else { failure })
         })
     }
 }
@@ -163,13 +163,6 @@ async fn send(
         .header(ACCEPT, "application/json")
         .body(Bytes::from(form));
     net.exchange(tls, request.map_err(|_| Failure::new(FailureClass::Internal))?).await
-}
-
-fn about(net: &Network, failure: Failure) -> Failure {
-    match net.endpoint() {
-        Some(endpoint) => failure.about_at_least(&endpoint.shown()),
-        None => failure,
-    }
 }
 
 fn read(answer: &Answer, numbers: Numbers) -> Result<SecretValue, Failure> {

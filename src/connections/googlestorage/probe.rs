@@ -66,15 +66,6 @@ enum Seen {
 #[async_trait]
 impl Probe for Look {
     async fn run(&self, net: &Network) -> Result<Proof, Failure> {
-        self.look(net).await.map_err(|failure| match net.endpoint() {
-            Some(endpoint) => failure.about_at_least(&endpoint.shown()),
-            None => failure,
-        })
-    }
-}
-
-impl Look {
-    async fn look(&self, net: &Network) -> Result<Proof, Failure> {
         let bearer = self.bearer(net, now()).await?;
         let asked = if self.permissions.is_empty() { &[Permission::List][..] } else { &self.permissions };
         let held = self.held(net, &bearer, asked).await?;
@@ -92,7 +83,9 @@ impl Look {
         }
         Ok(Proof::default())
     }
+}
 
+impl Look {
     /// What shows who we are.
     async fn bearer(&self, net: &Network, now: u64) -> Result<HeaderValue, Failure> {
         let ServiceAccount { email, id, signer, login } = &self.account;

@@ -130,15 +130,6 @@ struct Position {
 #[async_trait]
 impl Probe for Look {
     async fn run(&self, net: &Network) -> Result<Proof, Failure> {
-        self.look(net).await.map_err(|failure| match net.endpoint() {
-            Some(endpoint) => failure.about_at_least(&endpoint.shown()),
-            None => failure,
-        })
-    }
-}
-
-impl Look {
-    async fn look(&self, net: &Network) -> Result<Proof, Failure> {
         let assumed;
         let keys = match &self.exchange {
             None => &self.keys,
@@ -182,7 +173,9 @@ impl Look {
         };
         Ok(Proof { unproven, anonymous: false })
     }
+}
 
+impl Look {
     /// Whether a position in the stream can be had. A token comes back; it moves nothing, and ends by itself.
     async fn may_read(&self, api: &Api<'_>, stream: &Stream) -> Result<Result<(), Lack>, Failure> {
         let found = match self.right(api.shards(stream).await?, LIST_SHARDS)? {

@@ -45,15 +45,9 @@ pub(super) struct Look {
 #[async_trait]
 impl Probe for Look {
     async fn run(&self, net: &Network) -> Result<Proof, Failure> {
-        self.look(net).await.map_err(|failure| {
-            let failure = match net.endpoint() {
-                Some(endpoint) => failure.about_at_least(&endpoint.shown()),
-                None => failure,
-            };
-            match failure.class() {
-                FailureClass::NameResolutionFailed if self.own_host => failure.advice(RETIRED),
-                _ => failure,
-            }
+        self.look(net).await.map_err(|failure| match failure.class() {
+            FailureClass::NameResolutionFailed if self.own_host => failure.advice(RETIRED),
+            _ => failure,
         })
     }
 }

@@ -92,15 +92,6 @@ pub(super) enum Principal {
 #[async_trait]
 impl Probe for Look {
     async fn run(&self, net: &Network) -> Result<Proof, Failure> {
-        self.look(net).await.map_err(|failure| match net.endpoint() {
-            Some(endpoint) => failure.about_at_least(&endpoint.shown()),
-            None => failure,
-        })
-    }
-}
-
-impl Look {
-    async fn look(&self, net: &Network) -> Result<Proof, Failure> {
         let given;
         let (user, password) = match &self.principal {
             Principal::Password { user, password } => (user, password),
@@ -127,7 +118,9 @@ impl Look {
             Place::External | Place::Shared | Place::Here | Place::Nowhere => proof,
         })
     }
+}
 
+impl Look {
     /// Whether what was found is enough.
     fn judge(&self, found: &Found) -> Result<(), Failure> {
         let Target { schema, table: _, permissions } = &self.target;

@@ -85,15 +85,6 @@ struct Bearer {
 #[async_trait]
 impl Probe for Look {
     async fn run(&self, net: &Network) -> Result<Proof, Failure> {
-        self.look(net).await.map_err(|failure| match net.endpoint() {
-            Some(endpoint) => failure.about_at_least(&endpoint.shown()),
-            None => failure,
-        })
-    }
-}
-
-impl Look {
-    async fn look(&self, net: &Network) -> Result<Proof, Failure> {
         let bearer = self.login.bearer(net).await?;
         for target in &self.targets {
             self.find(net, &bearer, target).await?;
@@ -103,7 +94,9 @@ impl Look {
         let unproven: &[&str] = if warehouse { &["that the warehouse may be used, since it is not"] } else { &[] };
         Ok(Proof { unproven, anonymous: false })
     }
+}
 
+impl Look {
     /// Whether the target is there. The first such request is the login.
     async fn find(&self, net: &Network, bearer: &Bearer, target: &Target) -> Result<(), Failure> {
         let answer = self.ask(net, bearer, &target.statement()).await?;

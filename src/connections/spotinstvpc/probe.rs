@@ -36,15 +36,6 @@ pub(super) struct Look {
 #[async_trait]
 impl Probe for Look {
     async fn run(&self, net: &Network) -> Result<Proof, Failure> {
-        self.look(net).await.map_err(|failure| match net.endpoint() {
-            Some(endpoint) => failure.about_at_least(&endpoint.shown()),
-            None => failure,
-        })
-    }
-}
-
-impl Look {
-    async fn look(&self, net: &Network) -> Result<Proof, Failure> {
         let request = Request::get(&self.url)
             .header(AUTHORIZATION, oauth::bearer(&self.token)?)
             .header(ACCEPT, JSON)

@@ -46,10 +46,7 @@ impl Exchange {
         parameters.extend(self.role.external_id.as_deref().map(|id| ("ExternalId", id)));
         let reply = service.query(net, &self.tls, own, &parameters).await?;
         let keys = reply.map_err(|refused| self.explain(&refused)).and_then(|document| read(&document));
-        keys.map_err(|failure| match net.endpoint() {
-            Some(endpoint) => failure.about_at_least(&endpoint.shown()),
-            None => failure,
-        })
+        keys.map_err(|failure| net.about(failure))
     }
 
     fn explain(&self, refused: &Refused) -> Failure {

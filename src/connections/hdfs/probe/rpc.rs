@@ -224,10 +224,7 @@ impl Plan {
             Err(_elapsed) if relay.is_used() => Err(Failure::new(FailureClass::TimedOut)),
             Err(_elapsed) => Err(Failure::new(FailureClass::ChildFailed).word("it asks nothing in time")),
         };
-        let ended = ended.map_err(|failure| match net.endpoint() {
-            Some(endpoint) => failure.about_at_least(&endpoint.shown()),
-            None => failure,
-        });
+        let ended = ended.map_err(|failure| net.about(failure));
         relay.close().await;
         if let Some(centre) = centre {
             centre.close().await;

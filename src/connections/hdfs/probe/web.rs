@@ -62,13 +62,6 @@ impl Plan {
     /// # Errors
     /// What did not pass.
     pub(super) async fn look(&self, net: &Network) -> Result<Proof, Failure> {
-        self.climb(net).await.map_err(|failure| match net.endpoint() {
-            Some(endpoint) => failure.about_at_least(&endpoint.shown()),
-            None => failure,
-        })
-    }
-
-    async fn climb(&self, net: &Network) -> Result<Proof, Failure> {
         if matches!(self.who, Who::Token(_)) {
             self.may_log_in(net).await?;
         }
