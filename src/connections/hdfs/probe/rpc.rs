@@ -192,8 +192,8 @@ impl Plan {
             None => Login::Simple,
             Some(kerberos) => Login::Kerberos(Principal::expected(kerberos.server_principal.as_deref(), &node.host)),
         };
-        let reader = NameNode { net: net.clone(), login: login.clone(), seen: Arc::clone(seen) };
-        let relay = Relay::open(net, node, 1, move || Box::new(reader.conversation())).await?;
+        let (network, log, way) = (net.clone(), Arc::clone(seen), login.clone());
+        let relay = Relay::open(net, node, 1, move || Box::new(Conversation::new(&network, &way, &log))).await?;
         let centre = match &self.kerberos {
             None => None,
             Some(kerberos) => {
@@ -353,12 +353,6 @@ async fn failed(relay: Option<&Relay>) -> Failure {
 }
 
 /// What reads the conversation with a name node.
-struct NameNode {
-    net: Network,
-    login: Login,
-    seen: Arc<Mutex<Seen>>,
-}
-
 struct Conversation {
     net: Network,
     login: Login,
@@ -366,18 +360,11 @@ struct Conversation {
     wire: Wire,
 }
 
-impl NameNode {
-    fn conversation(&self) -> Conversation {
-        Conversation {
-            net: self.net.clone(),
-            login: self.login.clone(),
-            seen: Arc::clone(&self.seen),
-            wire: Wire::new(self.login.clone()),
-        }
-    }
-}
-
 impl Conversation {
+    fn new(net: &Network, login: &Login, seen: &Arc<Mutex<Seen>>) -> Self {
+        Self { net: net.clone(), login: login.clone(), seen: Arc::clone(seen), wire: Wire::new(login.clone()) }
+    }
+
     fn happened(&self, event: Event) {
         let stage = match event {
             Event::Answered => Stage::Authenticate,
@@ -405,14 +392,13 @@ impl Conversation {
                     (_, Login::Simple) => When::SimpleLogin,
                     (_, Login::Kerberos(_)) => When::KerberosLogin,
                 };
-                let (Verdict::Standby(failure) | Verdict::Final(failure)) = match exception(&name, when) {
-                    standby @ Verdict::Standby(_) => {
+                match exception(&name, when) {
+                    Verdict::Standby(failure) => {
                         self.seen.lock().unwrap_or_else(PoisonError::into_inner).standby = true;
-                        standby
+                        failure
                     }
-                    verdict @ Verdict::Final(_) => verdict,
-                };
-                failure
+                    Verdict::Final(failure) => failure,
+                }
             }
         }
     }
