@@ -145,7 +145,7 @@ impl Servers {
             kind: ConnectionType::GoogleStorage,
             change: Change {
                 secret: vec![("credentials.json", key.to_string().into())],
-                ..Change::at(cloud.web.peer.address, Cloud::ca())
+                ..Change::at(cloud.web.peer.address, Cloud::authority().pem.as_str())
             },
             seen: Box::new(|| cloud.web.asked().iter().filter(|asked| asked.line == "POST /token").count()),
         }
@@ -157,7 +157,7 @@ impl Servers {
             kind: ConnectionType::Snowflake,
             change: Change {
                 secret: vec![("username", b"READER".to_vec()), ("privateKey", pair.pem().into())],
-                ..Change::at(account.web.peer.address, Account::ca())
+                ..Change::at(account.web.peer.address, Account::authority().pem.as_str())
             },
             seen: Box::new(|| account.web.asked().len()),
         }
@@ -203,7 +203,7 @@ impl Servers {
             kind: ConnectionType::Qubole,
             change: Change {
                 secret: vec![("apiToken", (*login.of(&TOKENS)).into())],
-                ..Change::at(environment.web.peer.address, Environment::ca())
+                ..Change::at(environment.web.peer.address, Environment::authority().pem.as_str())
             },
             seen: Box::new(|| environment.web.asked().len()),
         }
@@ -215,7 +215,7 @@ impl Servers {
             kind: ConnectionType::SpotinstVPC,
             change: Change {
                 secret: vec![("token", (*login.of(&TOKENS)).into())],
-                ..Change::at(api.web.peer.address, Api::ca())
+                ..Change::at(api.web.peer.address, Api::authority().pem.as_str())
             },
             seen: Box::new(|| api.web.asked().len()),
         }

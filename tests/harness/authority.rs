@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use connection_operator::net::tls::Roots;
 use rustls::{pki_types::PrivateKeyDer, server::WebPkiClientVerifier};
 use tokio_rustls::TlsAcceptor;
 
@@ -22,6 +23,11 @@ impl Authority {
         let certificate = parameters.self_signed(&key).expect("a certificate");
         let (pem, der) = (certificate.pem(), certificate.der().clone());
         Self { issuer: rcgen::Issuer::new(parameters, key), pem, der }
+    }
+
+    /// Who trusts it and nobody else.
+    pub fn roots(&self) -> Roots {
+        Roots::from_pem(self.pem.as_bytes()).expect("an authority")
     }
 
     fn issue(&self, names: &[&str]) -> (rcgen::Certificate, rcgen::KeyPair) {

@@ -7,7 +7,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, LazyLock, Mutex, PoisonError},
+    sync::{LazyLock, Mutex, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -17,12 +17,11 @@ use aws_lc_rs::{
     signature::{KeyPair as _, RSA_PKCS1_2048_8192_SHA256, RsaKeyPair, UnparsedPublicKey},
 };
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
-use connection_operator::net::tls::Roots;
 use serde_json::{Value, json};
 
 use super::{
     authority::{Authority, Clients},
-    web::{Answer, Asked, Web},
+    web::{Answer, Asked, Faults, Web},
 };
 
 /// The authority of every cloud here.
@@ -141,18 +140,18 @@ impl Known {
 
     /// A running cloud that knows this.
     pub async fn start(self) -> Cloud {
-        let faults = Arc::<Mutex<Vec<String>>>::default();
-        let (seen, given) = (Arc::clone(&faults), Mutex::<BTreeMap<String, (String, String)>>::default());
+        let faults = Faults::default();
+        let (book, given) = (faults.book(), Mutex::<BTreeMap<String, (String, String)>>::default());
         let tls = AUTHORITY.acceptor(&["127.0.0.1", "storage.test"], Clients::Anybody);
         let web = Web::over(Some(tls), move |asked| {
             let mut given = given.lock().unwrap_or_else(PoisonError::into_inner);
             let answer = self.answer(asked, &mut given).unwrap_or_else(|fault| {
-                seen.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{fault}: {asked:?}"));
+                book(Some(format!("{fault}: {asked:?}")));
                 refusal(400, "badRequest")
             });
             Some(self.dated(answer))
         });
-        Cloud { web: web.await, faults }
+        Cloud { web: web.await, _faults: faults }
     }
 
     fn now(&self) -> u64 {
@@ -324,25 +323,13 @@ impl Caller<'_> {
 pub struct Cloud {
     /// What it heard, and where it is.
     pub web: Web,
-    faults: Arc<Mutex<Vec<String>>>,
+    _faults: Faults,
 }
 
 impl Cloud {
-    /// The certificate of whom its own is signed by, as PEM.
-    pub fn ca() -> &'static str {
-        &AUTHORITY.pem
-    }
-
-    /// The same as what TLS takes.
-    pub fn roots() -> Roots {
-        Roots::from_pem(Self::ca().as_bytes()).expect("a CA")
-    }
-}
-
-impl Drop for Cloud {
-    fn drop(&mut self) {
-        let faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
-        assert!(faults.is_empty() || std::thread::panicking(), "never to be sent: {faults:#?}");
+    /// Whom its own certificate is signed by.
+    pub fn authority() -> &'static Authority {
+        &AUTHORITY
     }
 }
 
@@ -365,12 +352,8 @@ pub fn refusal(status: u16, reason: &str) -> Answer {
 
 /// How many faults and refusals a cloud finds in one request, which is otherwise as it should be.
 pub fn verdict(known: &Known, line: &str, headers: &[(&str, &str)], body: &str) -> Result<bool, &'static str> {
-    let mut all = http::HeaderMap::new();
     let usual = [("user-agent", "connection-operator/0"), ("accept", "application/json"), ("host", "storage.test")];
-    for (name, value) in usual.iter().chain(headers) {
-        all.insert(http::HeaderName::try_from(*name).expect("a name"), value.parse().expect("a value"));
-    }
-    let asked = Asked { line: line.to_owned(), headers: all, body: body.to_owned() };
+    let asked = Asked::of(line, usual.iter().chain(headers).copied(), body);
     known.answer(&asked, &mut BTreeMap::new()).map(|answer| answer.status() == 200)
 }
 

@@ -5,18 +5,13 @@
 //! `cluster_api/list-clusters`, `roles-api/create-role-api`. What a refusal's body is made of is documented nowhere. Whatever is not read has
 //! a canary. What should never have been sent fails the test that owns it.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, LazyLock, Mutex, PoisonError},
-};
+use std::{collections::BTreeMap, sync::LazyLock};
 
-use aws_lc_rs::constant_time;
-use connection_operator::net::tls::Roots;
 use serde_json::{Value, json};
 
 use super::{
     authority::{Authority, Clients},
-    web::{Answer, Asked, Web},
+    web::{Answer, Asked, Faults, Web, of_token},
 };
 
 /// The authority of every environment here.
@@ -60,14 +55,14 @@ impl Known {
 
     /// A running environment that knows this.
     pub async fn start(self) -> Environment {
-        let faults = Arc::<Mutex<Vec<String>>>::default();
-        let seen = Arc::clone(&faults);
+        let faults = Faults::default();
+        let book = faults.book();
         let web = impostor(move |asked| {
             let (answer, fault) = self.answer(asked);
-            seen.lock().unwrap_or_else(PoisonError::into_inner).extend(fault);
+            book(fault);
             Some(answer)
         });
-        Environment { web: web.await, faults }
+        Environment { web: web.await, _faults: faults }
     }
 
     fn answer(&self, asked: &Asked) -> (Answer, Option<String>) {
@@ -86,7 +81,7 @@ impl Known {
         if asked.line != list && label.is_none() {
             return fault(404, "another request");
         }
-        let Some(policies) = self.user_of(asked.header("x-auth-token")) else { return (refusal(401), None) };
+        let Some(policies) = of_token(&self.users, asked.header("x-auth-token")) else { return (refusal(401), None) };
         if !allows(policies, "cluster", "read") {
             return (refusal(403), None);
         }
@@ -97,12 +92,6 @@ impl Known {
                 None => (refusal(404), None),
             },
         }
-    }
-
-    /// Whose token it is. Each is compared, and each takes as long as another.
-    fn user_of(&self, token: &str) -> Option<&Value> {
-        let same = |known: &str| constant_time::verify_slices_are_equal(known.as_bytes(), token.as_bytes()).is_ok();
-        self.users.iter().fold(None, |found, (known, policies)| if same(known) { Some(policies) } else { found })
     }
 
     fn list(&self) -> Answer {
@@ -128,35 +117,19 @@ fn allows(policies: &Value, resource: &str, action: &str) -> bool {
 pub struct Environment {
     /// What it was asked.
     pub web: Web,
-    faults: Arc<Mutex<Vec<String>>>,
+    _faults: Faults,
 }
 
 impl Environment {
-    /// The certificate of whom its own is signed by, as PEM.
-    pub fn ca() -> &'static str {
-        &AUTHORITY.pem
-    }
-
-    /// The same as what TLS takes.
-    pub fn roots() -> Roots {
-        Roots::from_pem(Self::ca().as_bytes()).expect("an authority")
-    }
-}
-
-impl Drop for Environment {
-    fn drop(&mut self) {
-        let faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
-        assert!(faults.is_empty() || std::thread::panicking(), "never to be sent: {faults:#?}");
+    /// Whom its own certificate is signed by.
+    pub fn authority() -> &'static Authority {
+        &AUTHORITY
     }
 }
 
 /// The status that an environment answers a request with, and how many faults it finds in it.
-pub fn verdict(known: &Known, line: &str, headers: &[(&'static str, &str)], body: &str) -> (u16, usize) {
-    let mut all = http::HeaderMap::new();
-    for (name, value) in headers {
-        all.insert(*name, value.parse().expect("a header"));
-    }
-    let (answer, fault) = known.answer(&Asked { line: line.to_owned(), headers: all, body: body.to_owned() });
+pub fn verdict(known: &Known, line: &str, headers: &[(&str, &str)], body: &str) -> (u16, usize) {
+    let (answer, fault) = known.answer(&Asked::of(line, headers.iter().copied(), body));
     (answer.status(), fault.into_iter().count())
 }
 

@@ -7,7 +7,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, LazyLock, Mutex, PoisonError},
+    sync::LazyLock,
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -18,12 +18,11 @@ use aws_lc_rs::{
     signature::{KeyPair as _, RSA_PKCS1_2048_8192_SHA256, RsaKeyPair, UnparsedPublicKey},
 };
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD, Engine as _};
-use connection_operator::net::tls::Roots;
 use serde_json::{Value, json};
 
 use super::{
     authority::{Authority, Clients},
-    web::{Answer, Asked, Web},
+    web::{Answer, Asked, Faults, Web},
 };
 
 /// The authority of every account here.
@@ -172,15 +171,15 @@ impl Known {
 
     /// A running account that knows this.
     pub async fn start(self) -> Account {
-        let faults = Arc::<Mutex<Vec<String>>>::default();
-        let seen = Arc::clone(&faults);
+        let faults = Faults::default();
+        let book = faults.book();
         let tls = AUTHORITY.acceptor(&["127.0.0.1", "localhost"], Clients::Anybody);
         let web = Web::over(Some(tls), move |asked| {
             let (answer, fault) = self.answer(asked);
-            seen.lock().unwrap_or_else(PoisonError::into_inner).extend(fault);
+            book(fault);
             Some(answer)
         });
-        Account { web: web.await, faults }
+        Account { web: web.await, _faults: faults }
     }
 
     /// Whether a role has any privilege on something.
@@ -358,18 +357,13 @@ enum Wrong {
 pub struct Account {
     /// What it was asked.
     pub web: Web,
-    faults: Arc<Mutex<Vec<String>>>,
+    _faults: Faults,
 }
 
 impl Account {
-    /// The certificate of whom its own is signed by, as PEM.
-    pub fn ca() -> &'static str {
-        &AUTHORITY.pem
-    }
-
-    /// The same as what TLS takes.
-    pub fn roots() -> Roots {
-        Roots::from_pem(Self::ca().as_bytes()).expect("an authority")
+    /// Whom its own certificate is signed by.
+    pub fn authority() -> &'static Authority {
+        &AUTHORITY
     }
 
     /// The statements that it was sent.
@@ -379,24 +373,11 @@ impl Account {
     }
 }
 
-impl Drop for Account {
-    fn drop(&mut self) {
-        let faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
-        assert!(faults.is_empty() || std::thread::panicking(), "never to be sent: {faults:#?}");
-    }
-}
-
 /// How many faults an account finds in one request with this body and `User-Agent`, with the token `t`.
 pub fn faults(known: &Known, body: &str, agent: &str) -> usize {
-    let mut headers = http::HeaderMap::new();
     let json = "application/json";
-    for (name, value) in
-        [("user-agent", agent), ("content-type", json), ("accept", json), ("authorization", "Bearer t")]
-    {
-        headers.insert(name, value.parse().expect("a header"));
-    }
-    let asked = Asked { line: "POST /api/v2/statements".to_owned(), headers, body: body.to_owned() };
-    known.answer(&asked).1.into_iter().count()
+    let headers = [("user-agent", agent), ("content-type", json), ("accept", json), ("authorization", "Bearer t")];
+    known.answer(&Asked::of("POST /api/v2/statements", headers, body)).1.into_iter().count()
 }
 
 /// A peer over TLS, with a certificate of the authority of all accounts, that answers as a test says.

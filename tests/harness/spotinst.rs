@@ -5,18 +5,13 @@
 //! `service/account/providers/common/account.go`. Which status and code a refusal has is not documented; each test says what it takes.
 //! Whatever is not read has a canary. What should never have been sent fails the test that owns it.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, LazyLock, Mutex, PoisonError},
-};
+use std::{collections::BTreeMap, sync::LazyLock};
 
-use aws_lc_rs::constant_time;
-use connection_operator::net::tls::Roots;
 use serde_json::{Value, json};
 
 use super::{
     authority::{Authority, Clients},
-    web::{Answer, Asked, Web},
+    web::{Answer, Asked, Faults, Web, of_token},
 };
 
 /// The authority of every API here.
@@ -61,14 +56,14 @@ impl Known {
 
     /// A running API that knows this.
     pub async fn start(self) -> Api {
-        let faults = Arc::<Mutex<Vec<String>>>::default();
-        let seen = Arc::clone(&faults);
+        let faults = Faults::default();
+        let book = faults.book();
         let web = impostor(move |asked| {
             let (answer, fault) = self.answer(asked);
-            seen.lock().unwrap_or_else(PoisonError::into_inner).extend(fault);
+            book(fault);
             Some(answer)
         });
-        Api { web: web.await, faults }
+        Api { web: web.await, _faults: faults }
     }
 
     fn answer(&self, asked: &Asked) -> (Answer, Option<String>) {
@@ -83,7 +78,7 @@ impl Known {
         let account = asked.line.strip_prefix(PATH).filter(|id| !id.is_empty() && !id.contains(['/', '?', '%']));
         let Some(account) = account else { return fault(404, "another request") };
         let token = asked.header("authorization").strip_prefix("Bearer ").unwrap_or_default();
-        let Some(viewed) = self.user_of(token) else { return (refusal(401, "canary"), None) };
+        let Some(viewed) = of_token(&self.users, token) else { return (refusal(401, "canary"), None) };
         if !self.accounts.iter().any(|known| known == account) {
             return (refusal(400, "Account_DOESNT_EXIST"), None);
         }
@@ -92,47 +87,25 @@ impl Known {
         }
         (items(&[found(account)]), None)
     }
-
-    /// Whose token it is. Each is compared, and each takes as long as another.
-    fn user_of(&self, token: &str) -> Option<&Vec<String>> {
-        let same = |known: &str| constant_time::verify_slices_are_equal(known.as_bytes(), token.as_bytes()).is_ok();
-        self.users.iter().fold(None, |found, (known, viewed)| if same(known) { Some(viewed) } else { found })
-    }
 }
 
 /// A running API.
 pub struct Api {
     /// What it was asked.
     pub web: Web,
-    faults: Arc<Mutex<Vec<String>>>,
+    _faults: Faults,
 }
 
 impl Api {
-    /// The certificate of whom its own is signed by, as PEM.
-    pub fn ca() -> &'static str {
-        &AUTHORITY.pem
-    }
-
-    /// The same as what TLS takes.
-    pub fn roots() -> Roots {
-        Roots::from_pem(Self::ca().as_bytes()).expect("an authority")
-    }
-}
-
-impl Drop for Api {
-    fn drop(&mut self) {
-        let faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
-        assert!(faults.is_empty() || std::thread::panicking(), "never to be sent: {faults:#?}");
+    /// Whom its own certificate is signed by.
+    pub fn authority() -> &'static Authority {
+        &AUTHORITY
     }
 }
 
 /// The status that the API answers a request with, and how many faults it finds in it.
-pub fn verdict(known: &Known, line: &str, headers: &[(&'static str, &str)], body: &str) -> (u16, usize) {
-    let mut all = http::HeaderMap::new();
-    for (name, value) in headers {
-        all.insert(*name, value.parse().expect("a header"));
-    }
-    let (answer, fault) = known.answer(&Asked { line: line.to_owned(), headers: all, body: body.to_owned() });
+pub fn verdict(known: &Known, line: &str, headers: &[(&str, &str)], body: &str) -> (u16, usize) {
+    let (answer, fault) = known.answer(&Asked::of(line, headers.iter().copied(), body));
     (answer.status(), fault.into_iter().count())
 }
 

@@ -1,7 +1,11 @@
 //! A peer that speaks HTTP and answers as a test says. It keeps what it was asked.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
+use aws_lc_rs::constant_time;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::{Request, Response, body::Incoming};
@@ -22,6 +26,19 @@ pub struct Asked {
 }
 
 impl Asked {
+    /// A request that nobody has sent.
+    pub fn of<'a>(line: &str, headers: impl IntoIterator<Item = (&'a str, &'a str)>, body: &str) -> Self {
+        let header = |(name, value): (&str, &str)| {
+            (http::HeaderName::try_from(name).expect("a name"), http::HeaderValue::try_from(value).expect("a value"))
+        };
+        // One that is there twice has the last value.
+        let mut all = http::HeaderMap::new();
+        for (name, value) in headers.into_iter().map(header) {
+            all.insert(name, value);
+        }
+        Self { line: line.to_owned(), headers: all, body: body.to_owned() }
+    }
+
     /// The value of a header; empty where there is none.
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
@@ -52,6 +69,31 @@ impl Answer {
         self.headers.push((name, value.to_owned()));
         self
     }
+}
+
+/// What came to a stand-in and should never have been sent: it fails the test that owns it.
+#[derive(Default)]
+pub struct Faults(Arc<Mutex<Vec<String>>>);
+
+impl Faults {
+    /// Where they are written down.
+    pub fn book(&self) -> impl Fn(Option<String>) + Send + Sync + 'static {
+        let faults = Arc::clone(&self.0);
+        move |fault| faults.lock().unwrap_or_else(PoisonError::into_inner).extend(fault)
+    }
+}
+
+impl Drop for Faults {
+    fn drop(&mut self) {
+        let faults = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        assert!(faults.is_empty() || std::thread::panicking(), "never to be sent: {faults:#?}");
+    }
+}
+
+/// What belongs to a token. Each is compared, and each takes as long as another.
+pub fn of_token<'a, T>(known: &'a BTreeMap<String, T>, token: &str) -> Option<&'a T> {
+    let same = |known: &str| constant_time::verify_slices_are_equal(known.as_bytes(), token.as_bytes()).is_ok();
+    known.iter().fold(None, |found, (known, theirs)| if same(known) { Some(theirs) } else { found })
 }
 
 /// A peer that speaks HTTP.

@@ -53,7 +53,7 @@ async fn secured(answer: impl Fn(&Asked) -> Option<Answer> + Send + Sync + 'stat
 /// A case with a SAS, over TLS, against a peer.
 fn with_sas(web: &Web, sas: &str) -> Case {
     let case = Case::container(&format!("https://{}", web.peer.address), "orders").secret("sasToken", sas);
-    case.tls(|tls| tls.roots = Roots::from_pem(AUTHORITY.pem.as_bytes()).expect("a CA"))
+    case.tls(|tls| tls.roots = AUTHORITY.roots())
 }
 
 fn is_list(asked: &Asked) -> bool {

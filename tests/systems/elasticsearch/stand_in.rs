@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
-use connection_operator::net::tls::{Identity, Roots};
+use connection_operator::net::tls::Identity;
 use serde_json::json;
 
 use super::*;
@@ -292,7 +292,7 @@ async fn a_client_certificate_is_shown_and_its_lack_is_called_so() {
     let authority = Authority::new();
     let acceptor = authority.acceptor(&["127.0.0.1"], Clients::Ours);
     let web = Web::over(Some(acceptor), |_| Some(reader())).await;
-    let roots = Roots::from_pem(authority.pem.as_bytes()).expect("a CA");
+    let roots = authority.roots();
     let case = Case::to("https", &[web.peer.address]).tls(|tls| tls.roots = roots);
     let (certificate, key) = authority.client();
     let identity = Identity::from_pem(certificate.as_bytes(), key.as_bytes()).expect("a pair");

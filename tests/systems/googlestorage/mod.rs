@@ -66,7 +66,7 @@ impl Case {
     fn at(address: SocketAddr) -> Self {
         let settings = serde_json::json!({"bucket": "orders-lake", "endpoint": format!("https://{address}")});
         let case = Self::new(ConnectionType::GoogleStorage, serde_json::from_value(settings).expect("settings"));
-        case.tls(|tls| tls.roots = Cloud::roots())
+        case.tls(|tls| tls.roots = Cloud::authority().roots())
             .key(&serde_json::json!({"token_uri": format!("https://{address}/token")}))
     }
 

@@ -8,7 +8,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use connection_operator::net::{Policy, Resolver, World, tls::Roots};
+use connection_operator::net::{Policy, Resolver, World};
 use serde_json::json;
 
 use super::*;
@@ -181,7 +181,7 @@ async fn a_silent_peer_is_out_of_time_while_it_is_reached() {
 #[tokio::test]
 async fn a_certificate_of_an_unknown_ca_is_untrusted_and_of_another_name_is_called_so() {
     let cloud = granted(&["`List`"]).start().await;
-    let other = || Roots::from_pem(Authority::new().pem.as_bytes()).expect("a CA");
+    let other = || Authority::new().roots();
     let case = Case::of(&cloud).tls(|tls| tls.roots = other());
     let message = case.ends(Stage::Reach, Reason::CertificateUntrusted).await;
     assert!(message.contains(&cloud.web.peer.address.to_string()), "{message}");

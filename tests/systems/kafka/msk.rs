@@ -114,7 +114,7 @@ fn compact(at: SystemTime) -> String {
 
 /// A connection to a broker with the owner's key. The authority is trusted.
 fn signed(broker: &Broker) -> Case {
-    let roots = Roots::from_pem(AUTHORITY.pem.as_bytes()).expect("an authority");
+    let roots = AUTHORITY.roots();
     let case = Case::at(broker.peer.address).tls(|tls| (tls.mode, tls.roots) = (Mode::VerifyFull, roots));
     let case = case.secret("accessKeyId", ID).secret("secretAccessKey", SECRET);
     let msk = serde_json::json!({"region": "eu-central-1"});

@@ -164,7 +164,7 @@ where
 {
     let authority = Authority::new();
     let acceptor = authority.acceptor(&["127.0.0.1"], Clients::Anybody);
-    let roots = Roots::from_pem(authority.pem.as_bytes()).expect("an authority");
+    let roots = authority.roots();
     let peer = Peer::that(move |stream| {
         let (act, acceptor) = (act.clone(), acceptor.clone());
         async move {

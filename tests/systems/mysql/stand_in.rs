@@ -11,7 +11,6 @@ use crate::harness::{
     authority::{Authority, Clients},
     mysql::{framed, packet},
 };
-use connection_operator::net::tls::Roots;
 use peer::Peer;
 
 /// A short limit, for peers that never get any further.
@@ -114,7 +113,7 @@ async fn what_is_put_behind_the_greeting_is_not_taken_for_what_comes_through_tls
         }
     })
     .await;
-    let roots = Roots::from_pem(authority.pem.as_bytes()).unwrap();
+    let roots = authority.roots();
     encrypted(&peer).tls(|tls| tls.roots = roots).ends(Stage::Reach, Reason::TLSNotOffered).await;
 }
 

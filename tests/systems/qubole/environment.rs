@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use connection_operator::net::tls::Roots;
-
 use super::*;
 use crate::harness::{
     authority::Authority,
@@ -164,7 +162,7 @@ async fn a_port_where_nobody_listens_refuses() {
 #[tokio::test]
 async fn a_certificate_of_an_unknown_ca_is_untrusted_and_of_another_name_is_called_so() {
     let environment = granted().start().await;
-    let stranger = Roots::from_pem(Authority::new().pem.as_bytes()).expect("an authority");
+    let stranger = Authority::new().roots();
     let untrusted = Case::of(&environment).tls(|tls| tls.roots = stranger);
     let message = untrusted.ends(Stage::Reach, Reason::CertificateUntrusted).await;
     assert!(message.contains(&environment.web.peer.address.to_string()), "{message}");

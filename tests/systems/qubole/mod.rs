@@ -52,7 +52,7 @@ impl Case {
     fn at(address: SocketAddr) -> Self {
         let settings = serde_json::json!({"endpoint": format!("https://{address}")});
         let case = Self::new(ConnectionType::Qubole, serde_json::from_value(settings).expect("settings"));
-        case.tls(|tls| tls.roots = Environment::roots()).secret("apiToken", TOKEN)
+        case.tls(|tls| tls.roots = Environment::authority().roots()).secret("apiToken", TOKEN)
     }
 
     fn presto(self, label: &str) -> Self {

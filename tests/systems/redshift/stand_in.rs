@@ -39,7 +39,7 @@ async fn verified(parts: &'static [&'static [u8]]) -> (Peer, Case) {
         }
     })
     .await;
-    let case = encrypted(&peer).tls(|tls| tls.roots = Roots::from_pem(authority.pem.as_bytes()).expect("a CA"));
+    let case = encrypted(&peer).tls(|tls| tls.roots = authority.roots());
     (peer, case)
 }
 

@@ -266,7 +266,7 @@ async fn a_port_where_nobody_listens_refuses() {
 async fn a_certificate_of_an_unknown_ca_is_untrusted() {
     let account = granted(&["any green"]).start().await;
     let stranger = crate::harness::authority::Authority::new();
-    let roots = connection_operator::net::tls::Roots::from_pem(stranger.pem.as_bytes()).expect("an authority");
+    let roots = stranger.roots();
     let untrusted = Case::of(&account).tls(|tls| tls.roots = roots);
     untrusted.ends(Stage::Reach, Reason::CertificateUntrusted).await;
     let named = Case::of(&account).tls(|tls| tls.server_name = Some("other.example".to_owned()));

@@ -54,7 +54,7 @@ impl Case {
     fn at(address: SocketAddr) -> Self {
         let settings = serde_json::json!({"account": ACCOUNT, "host": address.ip(), "port": address.port()});
         let case = Self::new(ConnectionType::Snowflake, serde_json::from_value(settings).expect("settings"));
-        let case = case.tls(|tls| tls.roots = Account::roots());
+        let case = case.tls(|tls| tls.roots = Account::authority().roots());
         case.secret("username", "reader").secret("privateKey", &PAIR.pem())
     }
 

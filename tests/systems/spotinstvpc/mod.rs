@@ -47,7 +47,7 @@ impl Case {
     fn at(address: SocketAddr) -> Self {
         let settings = serde_json::json!({"accountID": ACCOUNT, "endpoint": format!("https://{address}")});
         let case = Self::new(ConnectionType::SpotinstVPC, serde_json::from_value(settings).expect("settings"));
-        case.tls(|tls| tls.roots = Api::roots()).secret("token", TOKEN)
+        case.tls(|tls| tls.roots = Api::authority().roots()).secret("token", TOKEN)
     }
 
     fn account(self, id: &str) -> Self {

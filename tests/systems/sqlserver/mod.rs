@@ -77,5 +77,5 @@ impl Case {
 }
 
 fn roots() -> Roots {
-    Roots::from_pem(AUTHORITY.pem.as_bytes()).expect("an authority")
+    AUTHORITY.roots()
 }

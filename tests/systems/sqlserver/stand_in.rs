@@ -230,7 +230,7 @@ async fn a_login_goes_to_a_verified_server_only() {
 #[tokio::test]
 async fn a_certificate_that_does_not_verify_is_called_what_it_is() {
     let server = server(|_| {}).await;
-    let other = Roots::from_pem(Authority::new().pem.as_bytes()).expect("an authority");
+    let other = Authority::new().roots();
     Case::at(&server).tls(|tls| tls.roots = other).ends(Stage::Reach, Reason::CertificateUntrusted).await;
     let named = |name: &str| Case::at(&server).tls(|tls| tls.server_name = Some(name.to_owned()));
     named("db.example.com").ends(Stage::Reach, Reason::CertificateNameMismatch).await;
