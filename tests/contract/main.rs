@@ -10,4 +10,5 @@ mod image;
 mod pages;
 mod papers;
 mod schema;
+mod scripts;
 mod stored;
