@@ -254,6 +254,20 @@ pub trait Probe: Send + Sync + 'static {
     /// # Errors
     /// What did not pass. The caller knows the stage in progress from the steps taken through `net`.
     async fn run(&self, net: &Network) -> Result<Proof, Failure>;
+
+    /// Where it works. Few may work in a child at once, so that the operator has the memory for all of them.
+    fn workplace(&self) -> Workplace {
+        Workplace::Operator
+    }
+}
+
+/// Where a probe works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Workplace {
+    /// In the operator itself.
+    Operator,
+    /// In a child of it: it calls [`Network::ask_child`].
+    Child,
 }
 
 /// The sentence for a member that is missing or too many.

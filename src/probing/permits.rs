@@ -1,13 +1,20 @@
 //! Who may probe next when more are due than may run at once: fair between namespaces, with a share kept for new targets.
 //!
 //! Pure. One namespace holds at most a quarter of the permits; routine probes leave a quarter to new targets and changed
-//! Secrets, so that neither a noisy namespace nor a fleet of silent servers delays a new Connection.
+//! Secrets, so that neither a noisy namespace nor a fleet of silent servers delays a new Connection. A probe that works in a
+//! child of the operator needs, besides, one of the few permits for those, which are shared out by the same rules.
 
 use std::{
     collections::{HashMap, VecDeque},
     num::NonZeroUsize,
     sync::Arc,
 };
+
+use crate::connections::Workplace;
+
+/// Most children at once. Each has some 3 MB of its own, and may take twenty times that: many more would use up what the
+/// operator's container has.
+const CHILDREN: usize = 16;
 
 /// Why a probe is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -27,16 +34,15 @@ pub struct Ticket {
     pub namespace: Arc<str>,
     /// Why.
     pub urgency: Urgency,
+    /// Where the probe works.
+    pub workplace: Workplace,
 }
 
 /// The permits and the two lines before them.
 #[derive(Debug)]
 pub struct Permits {
-    total: usize,
-    share: usize,
-    running: usize,
-    routine: usize,
-    by_namespace: HashMap<Arc<str>, usize>,
+    probes: Pool,
+    children: Pool,
     new: Line,
     rest: Line,
 }
@@ -46,11 +52,8 @@ impl Permits {
     pub fn new(total: NonZeroUsize) -> Self {
         let total = total.get();
         Self {
-            total,
-            share: (total / 4).max(1),
-            running: 0,
-            routine: 0,
-            by_namespace: HashMap::new(),
+            probes: Pool::new(total),
+            children: Pool::new(total.min(CHILDREN)),
             new: Line::default(),
             rest: Line::default(),
         }
@@ -66,26 +69,68 @@ impl Permits {
 
     /// The next ticket that may run; it holds a permit until [`Permits::give_back`].
     pub fn admit(&mut self) -> Option<Ticket> {
-        if self.running >= self.total {
-            return None;
-        }
-        let share = self.share;
-        let by_namespace = &self.by_namespace;
-        let has_room = |namespace: &Arc<str>| by_namespace.get(namespace).copied().unwrap_or(0) < share;
-        let routine_limit = (self.total - self.total / 4).max(1);
-        let ticket = match self.new.pop(has_room) {
-            Some(ticket) => ticket,
-            None if self.routine < routine_limit => self.rest.pop(has_room)?,
-            None => return None,
+        let (probes, children) = (&self.probes, &self.children);
+        let has_room = |ticket: &Ticket| {
+            probes.has_room(ticket) && (ticket.workplace == Workplace::Operator || children.has_room(ticket))
         };
-        self.running += 1;
-        self.routine += usize::from(ticket.urgency == Urgency::Routine);
-        *self.by_namespace.entry(Arc::clone(&ticket.namespace)).or_default() += 1;
+        let ticket = self.new.pop(has_room).or_else(|| self.rest.pop(has_room))?;
+        self.probes.take(&ticket);
+        if ticket.workplace == Workplace::Child {
+            self.children.take(&ticket);
+        }
         Some(ticket)
     }
 
     /// Gives a permit back.
     pub fn give_back(&mut self, ticket: &Ticket) {
+        self.probes.give_back(ticket);
+        if ticket.workplace == Workplace::Child {
+            self.children.give_back(ticket);
+        }
+    }
+
+    /// Permits that are held.
+    pub const fn running(&self) -> usize {
+        self.probes.running
+    }
+
+    /// Tickets that stand in line.
+    pub const fn waiting(&self) -> usize {
+        self.new.length + self.rest.length
+    }
+}
+
+/// Something there is only so much of.
+#[derive(Debug)]
+struct Pool {
+    total: usize,
+    running: usize,
+    routine: usize,
+    by_namespace: HashMap<Arc<str>, usize>,
+}
+
+impl Pool {
+    fn new(total: usize) -> Self {
+        Self { total, running: 0, routine: 0, by_namespace: HashMap::new() }
+    }
+
+    fn has_room(&self, ticket: &Ticket) -> bool {
+        let quarter = self.total / 4;
+        let held = self.by_namespace.get(&ticket.namespace).copied().unwrap_or(0);
+        let kept = match ticket.urgency {
+            Urgency::New => true,
+            Urgency::Routine => self.routine < (self.total - quarter).max(1),
+        };
+        self.running < self.total && held < quarter.max(1) && kept
+    }
+
+    fn take(&mut self, ticket: &Ticket) {
+        self.running += 1;
+        self.routine += usize::from(ticket.urgency == Urgency::Routine);
+        *self.by_namespace.entry(Arc::clone(&ticket.namespace)).or_default() += 1;
+    }
+
+    fn give_back(&mut self, ticket: &Ticket) {
         self.running = self.running.saturating_sub(1);
         self.routine = self.routine.saturating_sub(usize::from(ticket.urgency == Urgency::Routine));
         if let Some(held) = self.by_namespace.get_mut(&ticket.namespace) {
@@ -95,49 +140,43 @@ impl Permits {
             }
         }
     }
-
-    /// Permits that are held.
-    pub const fn running(&self) -> usize {
-        self.running
-    }
-
-    /// Tickets that stand in line.
-    pub const fn waiting(&self) -> usize {
-        self.new.length + self.rest.length
-    }
 }
+
+/// Who stands behind one another: those of one namespace that work in the same place, so that nobody waits for a child who
+/// needs none.
+type Group = (Arc<str>, Workplace);
 
 /// A line that takes turns between namespaces.
 #[derive(Debug, Default)]
 struct Line {
-    by_namespace: HashMap<Arc<str>, VecDeque<Ticket>>,
-    turns: VecDeque<Arc<str>>,
+    by_group: HashMap<Group, VecDeque<Ticket>>,
+    turns: VecDeque<Group>,
     length: usize,
 }
 
 impl Line {
     fn push(&mut self, ticket: Ticket) {
-        let tickets = self.by_namespace.entry(Arc::clone(&ticket.namespace)).or_default();
+        let group = (Arc::clone(&ticket.namespace), ticket.workplace);
+        let tickets = self.by_group.entry(group.clone()).or_default();
         if tickets.is_empty() {
-            self.turns.push_back(Arc::clone(&ticket.namespace));
+            self.turns.push_back(group);
         }
         tickets.push_back(ticket);
         self.length += 1;
     }
 
-    fn pop(&mut self, has_room: impl Fn(&Arc<str>) -> bool) -> Option<Ticket> {
+    fn pop(&mut self, has_room: impl Fn(&Ticket) -> bool) -> Option<Ticket> {
         for _ in 0..self.turns.len() {
-            let namespace = self.turns.pop_front()?;
-            if !has_room(&namespace) {
-                self.turns.push_back(namespace);
+            let group = self.turns.pop_front()?;
+            let tickets = self.by_group.get_mut(&group)?;
+            let Some(ticket) = tickets.pop_front_if(|ticket| has_room(ticket)) else {
+                self.turns.push_back(group);
                 continue;
-            }
-            let tickets = self.by_namespace.get_mut(&namespace)?;
-            let ticket = tickets.pop_front()?;
+            };
             if tickets.is_empty() {
-                self.by_namespace.remove(&namespace);
+                self.by_group.remove(&group);
             } else {
-                self.turns.push_back(namespace);
+                self.turns.push_back(group);
             }
             self.length -= 1;
             return Some(ticket);
@@ -155,7 +194,16 @@ mod tests {
     }
 
     fn ticket(namespace: &str, n: usize, urgency: Urgency) -> Ticket {
-        Ticket { uid: format!("{namespace}-{n}").into(), namespace: namespace.into(), urgency }
+        Ticket {
+            uid: format!("{namespace}-{n}").into(),
+            namespace: namespace.into(),
+            urgency,
+            workplace: Workplace::Operator,
+        }
+    }
+
+    fn in_a_child(namespace: &str, n: usize, urgency: Urgency) -> Ticket {
+        Ticket { workplace: Workplace::Child, ..ticket(namespace, n, urgency) }
     }
 
     fn drain(permits: &mut Permits) -> Vec<Ticket> {
@@ -204,5 +252,34 @@ mod tests {
             permits.give_back(&ticket);
         }
         assert_eq!((permits.running(), permits.waiting()), (0, 0));
+    }
+
+    #[test]
+    fn few_work_in_a_child_at_once_and_nobody_else_waits_for_them() {
+        let mut permits = permits(256);
+        for n in 0..100 {
+            permits.queue(in_a_child("loud", n, Urgency::New));
+        }
+        (0..10).for_each(|n| permits.queue(ticket("loud", 100 + n, Urgency::New)));
+        let running = drain(&mut permits);
+        let children: Vec<_> = running.iter().filter(|t| t.workplace == Workplace::Child).cloned().collect();
+        assert_eq!((children.len(), running.len()), (CHILDREN / 4, CHILDREN / 4 + 10));
+        // Others have theirs, up to the bound of all.
+        (0..10).for_each(|n| permits.queue(in_a_child(&format!("ns{n}"), n, Urgency::New)));
+        assert_eq!(drain(&mut permits).len(), 10);
+        (10..20).for_each(|n| permits.queue(in_a_child(&format!("ns{n}"), n, Urgency::New)));
+        assert_eq!(drain(&mut permits).len(), CHILDREN - CHILDREN / 4 - 10);
+        // One that ends makes room for one, of another namespace or of its own.
+        permits.give_back(&children[0]);
+        assert_eq!(drain(&mut permits).len(), 1);
+    }
+
+    #[test]
+    fn routine_probes_leave_a_quarter_of_the_children_to_new_targets() {
+        let mut permits = permits(256);
+        (0..100).for_each(|n| permits.queue(in_a_child(&format!("ns{n}"), n, Urgency::Routine)));
+        assert_eq!(drain(&mut permits).len(), CHILDREN - CHILDREN / 4);
+        permits.queue(in_a_child("new", 0, Urgency::New));
+        assert_eq!(drain(&mut permits).len(), 1);
     }
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::{
-    connections::{ConnectionType, Lockout},
+    connections::{ConnectionType, Lockout, Workplace},
     failure::{Failure, FailureClass, Reason, Report, Stage},
     secret::Digest,
 };
@@ -38,6 +38,8 @@ pub struct Look<P> {
     pub lockout: Lockout,
     /// The check.
     pub probe: P,
+    /// Where the check works.
+    pub workplace: Workplace,
     /// How it is probed.
     pub tempo: Tempo,
     /// What the stored status says, where it is history of this very target; used at first sight only.
@@ -357,6 +359,7 @@ impl<P: Clone> Roster<P> {
                 uid: Arc::clone(uid),
                 namespace: Arc::clone(&entry.look.subject.namespace),
                 urgency: entry.urgency,
+                workplace: entry.look.workplace,
             });
         }
     }

@@ -191,6 +191,7 @@ async fn read_and_prepare(
                     target: probed,
                     credential,
                     lockout: kind.about().lockout,
+                    workplace: prepared.probe.workplace(),
                     probe: Arc::from(prepared.probe),
                     tempo,
                     memory,

@@ -15,6 +15,7 @@ mod web;
 
 mod ambient;
 mod badinput;
+mod children;
 mod deletion;
 mod life;
 mod policies;

@@ -228,6 +228,22 @@ fn nothing_starts_a_process_but_the_one_that_ends_it() {
 }
 
 #[test]
+fn who_asks_a_child_stands_in_the_line_for_children() {
+    let sources = sources();
+    for folder in folders("src/connections") {
+        let of_it = |word: &str| {
+            let prefix = format!("connections/{folder}/");
+            sources.iter().any(|file| file.path.starts_with(&prefix) && contains(&file.code, word))
+        };
+        assert_eq!(
+            of_it("ask_child"),
+            of_it("Workplace::Child"),
+            "src/connections/{folder}: it asks a child, and its `workplace` says so"
+        );
+    }
+}
+
+#[test]
 fn no_file_knows_where_it_was_made() {
     // Put together here, so that this file does not contain them.
     let words = [["../sha", "red"], ["/wo", "rk/"], ["/ho", "me/"], ["/ro", "ot/"]].map(|parts| parts.concat());

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use crate::{
-    connections::Probe,
+    connections::{Probe, Workplace},
     failure::{Failure, Proof},
     net::Network,
 };
@@ -32,6 +32,13 @@ impl Probe for Look {
         match self {
             Self::Rpc(plan) => rpc::look(net, plan).await,
             Self::Web(plan) => plan.look(net).await,
+        }
+    }
+
+    fn workplace(&self) -> Workplace {
+        match self {
+            Self::Rpc(_) => Workplace::Child,
+            Self::Web(_) => Workplace::Operator,
         }
     }
 }

@@ -25,6 +25,7 @@ fn look(uid: &str, target: &str) -> Look<()> {
         credential: None,
         lockout: Lockout::Possible,
         probe: (),
+        workplace: Workplace::Operator,
         tempo: tempo(),
         memory: None,
     }
