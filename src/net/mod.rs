@@ -21,7 +21,7 @@ use rustls::pki_types::ServerName;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
-    sync::watch,
+    sync::{Semaphore, watch},
     time::{Instant, timeout, timeout_at},
 };
 use tokio_rustls::TlsConnector;
@@ -62,6 +62,9 @@ const ADDRESSES_LIMIT: usize = 8;
 
 /// How long a dial may take outside [`climb`], where no deadline was set: the default timeout of a probe.
 const DEFAULT_LIMIT: Duration = Duration::from_secs(10);
+
+/// How many works that only compute run at once: each takes a processor for up to a quarter of a second.
+const COMPUTING: usize = 2;
 
 /// Where to dial.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -129,6 +132,7 @@ pub struct World {
     ground: tls::Ground,
     targets: Mutex<Targets>,
     program: OnceLock<PathBuf>,
+    computing: Arc<Semaphore>,
 }
 
 impl World {
@@ -140,6 +144,7 @@ impl World {
             ground: tls::Ground::new(),
             targets: Mutex::new(Targets::new(new_targets_per_minute)),
             program: OnceLock::new(),
+            computing: Arc::new(Semaphore::new(COMPUTING)),
         })
     }
 
@@ -323,6 +328,27 @@ impl Network {
         W: FnOnce() -> T + Send + 'static,
     {
         self.0.threads.spawn_blocking(work).await.map_err(|_panicked| Failure::new(FailureClass::Internal))
+    }
+
+    /// Runs what only computes on a thread of its own, and few such works at once in the whole process: how long one takes is
+    /// decided by a peer, or by whoever wrote a Secret, and together they must leave the processor to the others. Waiting for a
+    /// turn is a part of the look.
+    ///
+    /// # Errors
+    /// `Internal` where the work panics.
+    pub async fn compute<T, W>(&self, work: W) -> Result<T, Failure>
+    where
+        T: Send + 'static,
+        W: FnOnce() -> T + Send + 'static,
+    {
+        let turn = Arc::clone(&self.0.world.computing).acquire_owned().await;
+        let turn = turn.map_err(|_closed| Failure::new(FailureClass::Internal))?;
+        self.block(move || {
+            // Given back when the work has ended, whoever waits for it.
+            let _turn = turn;
+            work()
+        })
+        .await
     }
 
     /// Says that `endpoint`, which was dialled before another one, is the one that is talked to again: what goes wrong from here

@@ -416,6 +416,40 @@ async fn a_look_is_over_when_its_thread_has_ended_and_its_report_is_of_the_deadl
 }
 
 #[tokio::test]
+async fn few_compute_at_once_and_one_that_nobody_waits_for_keeps_its_turn_until_it_ends() {
+    let world = local_world(&[]);
+    let (looks, free) = (world.network("shop"), || world.computing.available_permits());
+    let (begin, mut begun) = tokio::sync::mpsc::unbounded_channel();
+    let mut releases = Vec::new();
+    for n in 1..=COMPUTING {
+        let (release, released) = std::sync::mpsc::channel::<()>();
+        let (look, begin) = (looks.clone(), begin.clone());
+        let work = tokio::spawn(async move {
+            look.compute(move || {
+                let _ = begin.send(());
+                let _ = released.recv();
+            })
+            .await
+        });
+        begun.recv().await.unwrap();
+        assert_eq!(free(), COMPUTING - n);
+        releases.push(release);
+        // The look was given up.
+        work.abort();
+        assert!(work.await.unwrap_err().is_cancelled());
+    }
+    let other = world.network("other");
+    let mut next = std::pin::pin!(other.compute(|| "computed"));
+    assert!(futures::poll!(&mut next).is_pending());
+    assert_eq!(free(), 0);
+    drop(releases);
+    assert_eq!(next.await.unwrap(), "computed");
+    looks.0.threads.close();
+    looks.0.threads.wait().await;
+    assert_eq!(free(), COMPUTING);
+}
+
+#[tokio::test]
 async fn a_panic_on_a_thread_is_ours() {
     let report = climb(local_network(&[]), LIMIT, async |net: Network| {
         net.step(Stage::Access);

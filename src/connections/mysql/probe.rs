@@ -121,7 +121,7 @@ impl Look {
                 Step::Listen => {}
                 Step::Sign(challenge) => {
                     let password = Arc::clone(&self.password);
-                    let signature = net.block(move || challenge.sign(&password)).await?;
+                    let signature = net.compute(move || challenge.sign(&password)).await?;
                     talk.say(&signature).await.map_err(explain)?;
                 }
                 Step::Accepted => {

@@ -220,7 +220,7 @@ impl Login {
             Self::Token(token) => Bearer::of(token, None),
             Self::KeyPair { key, account, user, secret, name } => {
                 let key = Arc::clone(key);
-                let unlocked = net.block(move || key.unlock()).await?;
+                let unlocked = net.compute(move || key.unlock()).await?;
                 let signer = unlocked.map_err(|unusable| unusable.failure(name, secret))?;
                 let token = signer.sign(&claims(account, user, &signer.fingerprint()?, now()))?;
                 Bearer::of(&token, Some("KEYPAIR_JWT"))
