@@ -146,7 +146,7 @@ pub struct About {
     pub keys: &'static [Key],
     /// The time between probes where the spec names none.
     pub interval: Duration,
-    /// Whether a rejected login can lock the account.
+    /// Whether a rejected login can lock the account, where [`Prepared::lockout`] says nothing else.
     pub lockout: Lockout,
     /// The permissions that can be asked for.
     pub permissions: &'static [Permission],
@@ -223,6 +223,8 @@ pub struct Prepared {
     pub probe: Box<dyn Probe>,
     /// Who logs in where: the fingerprint of `host:port` or account, and of the user's name. A rejection is remembered for it.
     pub account: Digest,
+    /// Whether a rejection of this very login can lock the account; `None` where it is as with every other login of the type.
+    pub lockout: Option<Lockout>,
 }
 
 impl std::fmt::Debug for Prepared {

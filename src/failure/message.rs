@@ -63,6 +63,10 @@ impl fmt::Display for Code {
     }
 }
 
+/// What follows the hint where the server rejects the credentials: it is not asked again soon, so that no account is locked.
+const AGAIN: &str = "tried again as soon as the Secret's values change; after a repair elsewhere, request a probe with the annotation \
+                     connectivity.dev/requested-at";
+
 /// All that a message may hold beside our own sentences.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Part {
@@ -180,6 +184,9 @@ impl Failure {
         let hint = self.advice.unwrap_or_else(|| self.reason().hint());
         if !hint.is_empty() {
             let _ = write!(text, ": {hint}");
+        }
+        if self.reason().is_rejection() {
+            let _ = write!(text, "; {AGAIN}");
         }
         shorten(&text, MESSAGE_LIMIT)
     }

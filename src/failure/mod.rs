@@ -83,6 +83,25 @@ mod tests {
     }
 
     #[test]
+    fn a_login_that_nobody_checked_is_not_authenticated_wherever_the_look_ends() {
+        let missing = Report::failed(Stage::Access, Failure::new(FailureClass::TargetNotFound), Vec::new());
+        for report in [missing, Report::passed(Proof::default(), Vec::new())] {
+            assert!(report.authenticated());
+            assert!(!report.clone().anonymous().authenticated());
+            assert_ne!(report.clone().anonymous(), report, "they read differently");
+        }
+    }
+
+    #[test]
+    fn a_rejection_says_when_it_is_tried_again() {
+        for class in [FailureClass::WrongCredentials, FailureClass::AccountLocked] {
+            let failure = Failure::new(class).advice("renew the password");
+            assert!(failure.message().ends_with("connectivity.dev/requested-at"), "{}", failure.message());
+        }
+        assert!(!Failure::new(FailureClass::TimedOut).message().contains("requested-at"));
+    }
+
+    #[test]
     fn a_deadline_before_anything_was_dialled_is_ours() {
         let report = Report::failed(Stage::Resolve, Failure::new(FailureClass::TimedOut), Vec::new());
         assert_eq!(report.failure().map(|(_, f)| f.reason()), Some(Reason::InternalError));

@@ -293,11 +293,9 @@ impl Reason {
             Self::ProtocolMismatch => "check host and port: another kind of server may be listening",
             Self::ServerUnavailable => "check the server's load and log",
             Self::Throttled => "raise spec.probe.interval or the limit",
-            Self::AuthenticationFailed => "correct the Secret; it is tried again as soon as its values change",
+            Self::AuthenticationFailed => "correct the Secret",
             Self::CredentialsExpired => "renew the credentials",
-            Self::AccountLocked => {
-                "unlock the account, then request a probe with the annotation connectivity.dev/requested-at"
-            }
+            Self::AccountLocked => "unlock the account",
             Self::AuthenticationMethodNotSupported => "configure a supported method for this user at the server",
             Self::SourceNotAllowed => "allow this user from the operator's network at the server",
             Self::ClientCertificateRequired => "name a client certificate in spec.tls.clientCertificateSecretRef",

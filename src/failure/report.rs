@@ -10,8 +10,6 @@ pub struct Proof {
     /// What was not proven although it may matter; said in the `Verified` message only. A permission that was asked for and
     /// cannot be proven is [`FailureClass::NotProvable`] instead.
     pub unproven: &'static [&'static str],
-    /// Nobody was authenticated, since this connection is used without credentials.
-    pub anonymous: bool,
 }
 
 /// What one probe found. At most one stage is other than passed: those before it passed, those after it were not checked.
@@ -21,12 +19,13 @@ pub struct Report {
     end: Result<Proof, (Stage, Failure)>,
     steps: Vec<(Stage, Duration)>,
     broken_off: bool,
+    anonymous: bool,
 }
 
 impl PartialEq for Report {
     /// Two reports are equal when they say the same; how long the stages took, and what the server thinks of it, does not matter.
     fn eq(&self, other: &Self) -> bool {
-        self.end == other.end
+        (&self.end, self.anonymous) == (&other.end, other.anonymous)
     }
 }
 
@@ -46,7 +45,7 @@ pub enum Finding<'a> {
 impl Report {
     /// The report of a probe that passed; `steps` are the stages it went through and how long each took.
     pub const fn passed(proof: Proof, steps: Vec<(Stage, Duration)>) -> Self {
-        Self { end: Ok(proof), steps, broken_off: false }
+        Self { end: Ok(proof), steps, broken_off: false, anonymous: false }
     }
 
     /// The report of a probe that ended while `current` was in progress. The class of the failure may name another stage.
@@ -55,7 +54,7 @@ impl Report {
         // Before anything was dialled no peer can be blamed: a deadline there is ours.
         let ours = stage == Stage::Resolve && failure.class().row().stage.is_none();
         let failure = if ours { failure.reclassed(FailureClass::Internal) } else { failure };
-        Self { end: Err((stage, failure)), steps, broken_off: false }
+        Self { end: Err((stage, failure)), steps, broken_off: false, anonymous: false }
     }
 
     /// The same, of a look that ended where the server counts that against the address it came from.
@@ -68,6 +67,18 @@ impl Report {
     /// Whether the server has counted the look against the address it came from.
     pub const fn was_broken_off(&self) -> bool {
         self.broken_off
+    }
+
+    /// The same, of a look at which nobody checked who we are, also where it ended later.
+    #[must_use]
+    pub const fn anonymous(mut self) -> Self {
+        self.anonymous = true;
+        self
+    }
+
+    /// Whether nobody checked who we are: this connection is used without a login.
+    pub const fn is_anonymous(&self) -> bool {
+        self.anonymous
     }
 
     /// What it says about `stage`.
@@ -97,6 +108,6 @@ impl Report {
 
     /// Whether the credentials were accepted by the server.
     pub fn authenticated(&self) -> bool {
-        matches!(self.at(Stage::Authenticate), Finding::Passed) && !self.proof().is_some_and(|p| p.anonymous)
+        matches!(self.at(Stage::Authenticate), Finding::Passed) && !self.anonymous
     }
 }

@@ -182,6 +182,7 @@ impl World {
             child: watch::Sender::default(),
             deadline: OnceLock::new(),
             breaking_off_counts: AtomicBool::new(false),
+            anonymous: AtomicBool::new(false),
         }))
     }
 
@@ -219,6 +220,7 @@ struct Inner {
     child: watch::Sender<Option<Pid>>,
     deadline: OnceLock<Instant>,
     breaking_off_counts: AtomicBool,
+    anonymous: AtomicBool,
 }
 
 impl Network {
@@ -377,6 +379,11 @@ impl Network {
         self.0.breaking_off_counts.store(counts, Ordering::Relaxed);
     }
 
+    /// Says that nobody checks who we are, so that a look that gets past Authenticate proves no login, wherever it ends.
+    pub fn nobody_checks_who_we_are(&self) {
+        self.0.anonymous.store(true, Ordering::Relaxed);
+    }
+
     /// The time that is left until the deadline of the probe.
     pub fn remaining(&self) -> Duration {
         self.0.deadline.get().map_or(DEFAULT_LIMIT, |deadline| deadline.saturating_duration_since(Instant::now()))
@@ -475,6 +482,7 @@ where
     network.0.children.wait().await;
     network.0.threads.close();
     network.0.threads.wait().await;
+    let report = if network.0.anonymous.load(Ordering::Relaxed) { report.anonymous() } else { report };
     if report.failure().is_some() && network.0.breaking_off_counts.load(Ordering::Relaxed) {
         report.broken_off()
     } else {

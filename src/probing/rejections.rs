@@ -7,7 +7,7 @@ use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use crate::{
     connections::Lockout,
-    failure::{Report, Stage},
+    failure::{Finding, Report, Stage},
     secret::Digest,
 };
 
@@ -115,7 +115,8 @@ impl Rejections {
             let count = before.saturating_add(1);
             let retry_at = now + schedule::after_rejection(count, lockout);
             State::Rejected(Rejection { report: Arc::clone(report), count, retry_at })
-        } else if report.authenticated() {
+        } else if matches!(report.at(Stage::Authenticate), Finding::Passed) {
+            // Also where nobody checks a login: there is none that could be rejected, so nobody waits for another one's.
             State::Accepted
         } else {
             // No login was judged: what was known stays known.
@@ -208,6 +209,18 @@ mod tests {
         rejections.heard(credential(), &accepted(), Lockout::Possible, now);
         assert_eq!(rejections.ask(credential(), &a, now), Leave::Dial);
         assert_eq!(rejections.ask(credential(), &b, now), Leave::Dial);
+    }
+
+    #[test]
+    fn where_nobody_checks_a_login_nobody_waits_for_another_ones() {
+        let missing = Report::failed(Stage::Access, Failure::new(FailureClass::TargetNotFound), Vec::new());
+        for report in [Report::passed(Proof::default(), Vec::new()), missing] {
+            let (mut rejections, a, b, now) = held();
+            assert_eq!(rejections.ask(credential(), &a, now), Leave::Dial);
+            rejections.heard(credential(), &Arc::new(report.anonymous()), Lockout::Possible, now);
+            assert_eq!(rejections.ask(credential(), &a, now), Leave::Dial);
+            assert_eq!(rejections.ask(credential(), &b, now), Leave::Dial);
+        }
     }
 
     #[test]

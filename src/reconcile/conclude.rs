@@ -199,8 +199,8 @@ fn stage_statement(stage: Stage, facts: &Facts<'_>) -> Statement {
 }
 
 fn passed(stage: Stage, condition: ConditionType, facts: &Facts<'_>) -> Statement {
-    let proof = match facts.picture {
-        Picture::Found(report) => report.proof(),
+    let report = match facts.picture {
+        Picture::Found(report) => Some(report),
         _ => None,
     };
     let (reason, message) = match (stage, facts.login) {
@@ -209,11 +209,11 @@ fn passed(stage: Stage, condition: ConditionType, facts: &Facts<'_>) -> Statemen
         }
         (Stage::Resolve, Login::Nobody) => (Reason::NotRequired, "used without credentials".to_owned()),
         (Stage::Reach, _) => (Reason::Connected, "the server answers".to_owned()),
-        (Stage::Authenticate, _) if proof.is_some_and(|proof| proof.anonymous) => {
+        (Stage::Authenticate, _) if report.is_some_and(|report| report.is_anonymous()) => {
             (Reason::NotRequired, "used without credentials".to_owned())
         }
         (Stage::Authenticate, _) => (Reason::CredentialsAccepted, "the server accepts the credentials".to_owned()),
-        (Stage::Access, _) => (Reason::Verified, verified(facts.permissions, proof)),
+        (Stage::Access, _) => (Reason::Verified, verified(facts.permissions, report.and_then(|report| report.proof()))),
     };
     say(condition, Status::True, reason, &message)
 }

@@ -190,7 +190,7 @@ async fn read_and_prepare(
                     kind,
                     target: probed,
                     credential,
-                    lockout: kind.about().lockout,
+                    lockout: prepared.lockout.unwrap_or(kind.about().lockout),
                     workplace: prepared.probe.workplace(),
                     probe: Arc::from(prepared.probe),
                     tempo,

@@ -166,11 +166,31 @@ impl<S: Definition + Clone> Case<S> {
         report
     }
 
-    /// One look that must pass.
+    /// One look that must pass, logged in.
     pub async fn passes(&self) -> Proof {
         let report = self.probe().await;
-        let failure = report.failure().map(|(stage, failure)| format!("{}: {}", stage.name(), failure.message()));
-        report.proof().cloned().unwrap_or_else(|| panic!("{failure:?}"))
+        assert!(!report.is_anonymous(), "nobody has checked the login");
+        passed(&report)
+    }
+
+    /// One look that must pass, whether a login is checked or not.
+    pub async fn is_let_in(&self) -> Proof {
+        passed(&self.probe().await)
+    }
+
+    /// One look that must pass at a server that checks nobody.
+    pub async fn passes_as_nobody(&self) -> Proof {
+        let report = self.probe().await;
+        assert!(report.is_anonymous(), "a login was checked");
+        passed(&report)
+    }
+    /// One look that must end in Access for `reason`, without a login that it could be said to have proven.
+    pub async fn ends_as_nobody(&self, reason: Reason) -> String {
+        let report = self.probe().await;
+        let Some((at, failure)) = report.failure() else { panic!("it passed") };
+        assert_eq!((at, failure.reason()), (Stage::Access, reason), "{}", failure.message());
+        assert!(report.is_anonymous() && !report.authenticated(), "a login was checked");
+        failure.message()
     }
 
     /// One look that must end in `stage` for `reason`; returns the message.
@@ -183,4 +203,10 @@ impl<S: Definition + Clone> Case<S> {
         }
         failure.message()
     }
+}
+
+/// What a look that must have passed has proven.
+fn passed(report: &Report) -> Proof {
+    let failure = report.failure().map(|(stage, failure)| format!("{}: {}", stage.name(), failure.message()));
+    report.proof().cloned().unwrap_or_else(|| panic!("{failure:?}"))
 }

@@ -144,7 +144,7 @@ impl Definition for Settings {
             tls: Tls { server_name: None, ..tls },
             permissions,
         });
-        Ok(Prepared { probe: Box::new(Look { athena, results, keys, exchange }), account })
+        Ok(Prepared { probe: Box::new(Look { athena, results, keys, exchange }), account, lockout: None })
     }
 }
 

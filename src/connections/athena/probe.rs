@@ -61,7 +61,7 @@ impl Probe for Look {
             let rights = bucket.look(net, Some(keys)).await?;
             bucket.judge(&rights)?;
         }
-        Ok(Proof { unproven: self.athena.unproven(&group.configuration), anonymous: false })
+        Ok(Proof { unproven: self.athena.unproven(&group.configuration) })
     }
 }
 

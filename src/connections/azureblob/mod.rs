@@ -132,7 +132,7 @@ impl Definition for Settings {
             tls,
             permissions,
         };
-        Ok(Prepared { probe: Box::new(probe), account })
+        Ok(Prepared { probe: Box::new(probe), account, lockout: None })
     }
 }
 

@@ -123,7 +123,7 @@ impl Definition for Settings {
         let whose = login.as_ref().map_or(&[][..], |login| login.whose.bytes());
         let account = Digest::of(places.iter().map(|place| place.url.as_bytes()).chain([whose]));
         let probe = Look { places, tls, login, index: self.index.clone(), permissions };
-        Ok(Prepared { probe: Box::new(probe), account })
+        Ok(Prepared { probe: Box::new(probe), account, lockout: None })
     }
 }
 

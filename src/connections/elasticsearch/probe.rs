@@ -210,6 +210,10 @@ impl Look {
 
     /// What may be done, and whether the index is there.
     async fn inside(&self, net: &Network, place: &Place, found: Found, missed: usize) -> Result<Proof, Failure> {
+        let anonymous = found.identity == Identity::Anonymous || !self.shows_somebody();
+        if anonymous {
+            net.nobody_checks_who_we_are();
+        }
         net.step(Stage::Access);
         if let Some(index) = &self.index {
             let held = match found.system {
@@ -221,11 +225,10 @@ impl Look {
                 None => self.try_out(net, place, index).await?,
             }
         }
-        let anonymous = found.identity == Identity::Anonymous || !self.shows_somebody();
         let unchecked = anonymous && self.login.is_some();
         // Its first line is about the login; those after it are about the hosts before the one that answered.
         let unproven = &UNPROVEN[usize::from(!unchecked)..=missed.min(UNPROVEN.len() - 1)];
-        Ok(Proof { unproven, anonymous })
+        Ok(Proof { unproven })
     }
 
     /// Which privileges the cluster says that we have.

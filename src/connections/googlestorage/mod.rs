@@ -109,7 +109,7 @@ impl Definition for Settings {
             payer: self.user_project.clone(),
             permissions,
         };
-        Ok(Prepared { probe: Box::new(probe), account: fingerprint })
+        Ok(Prepared { probe: Box::new(probe), account: fingerprint, lockout: None })
     }
 }
 

@@ -257,7 +257,7 @@ impl Definition for Settings {
             };
             let account = Digest::of([url.as_bytes(), name]);
             let probe = Look::Web(web::Plan { url, path, who, tls, permissions });
-            return Ok(Prepared { probe: Box::new(probe), account });
+            return Ok(Prepared { probe: Box::new(probe), account, lockout: None });
         }
         let endpoints = self.name_nodes.iter().flatten().map(|node| node.endpoint(&namespace));
         let name_nodes: Vec<Endpoint> = endpoints.collect::<Option<_>>().ok_or_else(not_name_nodes)?;
@@ -274,7 +274,7 @@ impl Definition for Settings {
         }
         let account = Digest::of(account.iter().map(String::as_bytes));
         let probe = Look::Rpc(rpc::Plan { name_nodes, path, user: self.user.clone(), kerberos, permissions });
-        Ok(Prepared { probe: Box::new(probe), account })
+        Ok(Prepared { probe: Box::new(probe), account, lockout: None })
     }
 }
 

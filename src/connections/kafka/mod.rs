@@ -259,7 +259,7 @@ impl Definition for Settings {
             group: self.consumer_group.clone(),
             permissions,
         };
-        Ok(Prepared { probe: Box::new(probe), account })
+        Ok(Prepared { probe: Box::new(probe), account, lockout: None })
     }
 }
 

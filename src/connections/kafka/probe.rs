@@ -79,8 +79,9 @@ impl Probe for Look {
             Principal::Signed(signer) => Some(signer.token(net).await?),
             Principal::Grant { grant, .. } => Some(grant.token(net, &self.of_the_endpoint()).await?),
         };
-        let anonymous =
-            matches!(self.login, Principal::None) && (self.tls.identity.is_none() || self.tls.mode == Mode::Disable);
+        if matches!(self.login, Principal::None) && (self.tls.identity.is_none() || self.tls.mode == Mode::Disable) {
+            net.nobody_checks_who_we_are();
+        }
         let token = token.map(Arc::new);
         let mut first: Option<Failure> = None;
         for (n, broker) in self.brokers.iter().enumerate() {
@@ -90,7 +91,7 @@ impl Probe for Look {
             match self.ask(net, broker, share, token.clone()).await {
                 Ok(findings) => {
                     self.judge(&findings)?;
-                    return Ok(Proof { unproven: &[], anonymous });
+                    return Ok(Proof::default());
                 }
                 Err(End::Answered(failure)) => return Err(self.explain(failure).about_at_least(&broker.shown())),
                 Err(End::NotReached(failure)) => {

@@ -171,7 +171,7 @@ impl Probe for Look {
             (true, false) => &[UNREAD],
             (true, true) => &[UNREAD, STILL_ENCRYPTED],
         };
-        Ok(Proof { unproven, anonymous: false })
+        Ok(Proof { unproven })
     }
 }
 

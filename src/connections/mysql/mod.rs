@@ -96,7 +96,7 @@ impl Definition for Settings {
             table: self.table.clone(),
             permissions,
         };
-        Ok(Prepared { probe: Box::new(probe), account })
+        Ok(Prepared { probe: Box::new(probe), account, lockout: None })
     }
 }
 

@@ -96,7 +96,7 @@ impl Look {
         let looked = self.look_up(net, &mut talk).await;
         talk.goodbye().await;
         let unproven = looked?;
-        Ok(Proof { unproven, anonymous: false })
+        Ok(Proof { unproven })
     }
 
     async fn log_in<S>(

@@ -102,7 +102,7 @@ impl Definition for Settings {
             database: self.database.clone(),
             target: Target { schema: self.schema.clone(), table: self.table.clone(), permissions },
         };
-        Ok(Prepared { probe: Box::new(probe), account })
+        Ok(Prepared { probe: Box::new(probe), account, lockout: None })
     }
 }
 

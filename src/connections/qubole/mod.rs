@@ -86,7 +86,7 @@ impl Definition for Settings {
             token,
             labels: self.labels(),
         };
-        Ok(Prepared { probe: Box::new(probe), account })
+        Ok(Prepared { probe: Box::new(probe), account, lockout: None })
     }
 }
 

@@ -182,7 +182,7 @@ impl Definition for Settings {
             principal,
             target: Target { schema: self.schema.clone(), table: self.table.clone(), permissions },
         };
-        Ok(Prepared { probe: Box::new(probe), account })
+        Ok(Prepared { probe: Box::new(probe), account, lockout: None })
     }
 }
 

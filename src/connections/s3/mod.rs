@@ -119,7 +119,7 @@ impl Definition for Settings {
             tls,
             permissions,
         };
-        Ok(Prepared { probe: Box::new(Look { bucket, keys, exchange }), account })
+        Ok(Prepared { probe: Box::new(Look { bucket, keys, exchange }), account, lockout: None })
     }
 }
 

@@ -146,7 +146,7 @@ impl Definition for Settings {
             tls,
             permissions,
         };
-        Ok(Prepared { probe: Box::new(Look { queue, bucket, keys, exchange }), account: login })
+        Ok(Prepared { probe: Box::new(Look { queue, bucket, keys, exchange }), account: login, lockout: None })
     }
 }
 

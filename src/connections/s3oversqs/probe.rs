@@ -71,7 +71,7 @@ impl Probe for Look {
         let deleting = if reads { self.queue.may_delete(net, keys).await? } else { Deleting::Granted };
         let rights = self.bucket.look(net, Some(keys)).await?;
         self.judge(&deleting, &rights)?;
-        Ok(Proof { unproven: if reads { RECEIVING } else { &[] }, anonymous: false })
+        Ok(Proof { unproven: if reads { RECEIVING } else { &[] } })
     }
 }
 

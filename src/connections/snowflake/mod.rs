@@ -142,7 +142,7 @@ impl Definition for Settings {
             who,
         ]);
         let probe = Look { url, tls, login, role: self.role.clone(), targets: self.targets(), permissions };
-        Ok(Prepared { probe: Box::new(probe), account })
+        Ok(Prepared { probe: Box::new(probe), account, lockout: None })
     }
 }
 

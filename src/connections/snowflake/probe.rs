@@ -92,7 +92,7 @@ impl Probe for Look {
         self.prove(net, &bearer).await?;
         let warehouse = self.targets.iter().any(|target| matches!(target, Target::Warehouse(_)));
         let unproven: &[&str] = if warehouse { &["that the warehouse may be used, since it is not"] } else { &[] };
-        Ok(Proof { unproven, anonymous: false })
+        Ok(Proof { unproven })
     }
 }
 
@@ -191,9 +191,7 @@ impl Look {
             FailureClass::SourceNotAllowed if refused.is(answer::NO_POLICY) => {
                 failure.advice("a programmatic access token needs a network policy: activate one for its user")
             }
-            FailureClass::AccountLocked => failure.advice(
-                "enable or unlock the user, then request a probe with the annotation connectivity.dev/requested-at",
-            ),
+            FailureClass::AccountLocked => failure.advice("enable or unlock the user"),
             FailureClass::TargetNotFoundOrNotPermitted
                 if refused.is(answer::ROLE_UNKNOWN) || refused.is(answer::ROLE_NOT_GRANTED) =>
             {

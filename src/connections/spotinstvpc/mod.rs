@@ -102,7 +102,7 @@ impl Definition for Settings {
                 _ => &["that the VPC and its subnet exist, since they are not looked up"],
             },
         };
-        Ok(Prepared { probe: Box::new(probe), account })
+        Ok(Prepared { probe: Box::new(probe), account, lockout: None })
     }
 }
 

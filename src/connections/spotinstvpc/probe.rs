@@ -58,7 +58,7 @@ impl Probe for Look {
             }
         })?;
         net.step(Stage::Access);
-        Ok(Proof { unproven: self.unproven, anonymous: false })
+        Ok(Proof { unproven: self.unproven })
     }
 }
 

@@ -41,7 +41,7 @@ async fn the_least_rights_of_the_documentation_are_enough() {
         ("/", &[List, Read]),
     ] {
         for case in both("reader", path) {
-            let proof = case.asks(permissions).passes().await;
+            let proof = case.asks(permissions).is_let_in().await;
             assert_eq!(proof.unproven.is_empty(), !permissions.contains(&Read), "{path}");
         }
     }
@@ -49,8 +49,9 @@ async fn the_least_rights_of_the_documentation_are_enough() {
 
 #[tokio::test]
 async fn a_name_that_is_trusted_is_no_login_and_a_ticket_is_one() {
-    assert!(simple("/data/orders").passes().await.anonymous);
-    assert!(!kerberos("reader", "/data/orders").passes().await.anonymous);
+    simple("/data/orders").passes_as_nobody().await;
+    simple("/data/absent").ends_as_nobody(Reason::TargetNotFound).await;
+    kerberos("reader", "/data/orders").passes().await;
 }
 
 #[tokio::test]
@@ -142,10 +143,10 @@ async fn one_active_name_node_is_enough_whatever_stands_before_it() {
     let (said, nobody) = (&server().said, peer::nobody().await.to_string());
     let (active, standby) = (&said["ACTIVE"], &said["STANDBY"]);
     let case = simple("/data/orders").asks(&[List]);
-    assert!(case.clone().nodes(&[active, &nobody]).passes().await.unproven.is_empty());
-    assert!(case.clone().nodes(&[standby, active]).passes().await.unproven.is_empty());
-    assert!(!case.clone().nodes(&[&nobody, active]).passes().await.unproven.is_empty());
-    case.clone().nodes(&[&nobody, standby, active]).passes().await;
+    assert!(case.clone().nodes(&[active, &nobody]).is_let_in().await.unproven.is_empty());
+    assert!(case.clone().nodes(&[standby, active]).is_let_in().await.unproven.is_empty());
+    assert!(!case.clone().nodes(&[&nobody, active]).is_let_in().await.unproven.is_empty());
+    case.clone().nodes(&[&nobody, standby, active]).is_let_in().await;
     let good = &said["KERBEROS"];
     kerberos("reader", "/data/orders").nodes(&[&nobody, good]).asks(&[List]).passes().await;
     // A name node that is not reached may be the active one.
@@ -184,7 +185,7 @@ async fn a_name_node_must_have_the_principal_that_is_expected() {
         })
     };
     for principal in ["hdfs/_HOST", "hdfs/localhost"] {
-        named(principal).asks(&[List]).passes().await;
+        named(principal).asks(&[List]).is_let_in().await;
     }
     for principal in ["nn/_HOST", "hdfs/elsewhere.example.com"] {
         let message = named(principal).ends(Stage::Authenticate, Reason::AuthenticationMethodNotSupported).await;
@@ -222,14 +223,14 @@ async fn one_look_dials_once_and_asks_the_kdc_for_two_tickets() {
     let (node, kdc) = (Proxy::to(server().address("KERBEROS")).await, Proxy::to(server().address("KDC")).await);
     let local = |proxy: &Proxy| format!("localhost:{}", proxy.address.port());
     let case = kerberos("reader", "/data/orders").nodes(&[&local(&node)]).principal("reader", &local(&kdc));
-    case.clone().asks(&[List, Read]).passes().await;
+    case.clone().asks(&[List, Read]).is_let_in().await;
     let asked = (node.connections(), kdc.connections());
     assert!(asked.0 == 1 && (2..=3).contains(&asked.1), "{asked:?}");
     case.keytab("KEYTAB_WRONG").ends(Stage::Authenticate, Reason::AuthenticationFailed).await;
     let again = (node.connections() - asked.0, kdc.connections() - asked.1);
     assert!(again.0 == 1 && again.1 <= 2, "{again:?}: a rejected login is made once");
     let node = Proxy::to(server().address("ACTIVE")).await;
-    simple("/data/orders").nodes(&[&node.address.to_string()]).asks(&[List, Read]).passes().await;
+    simple("/data/orders").nodes(&[&node.address.to_string()]).asks(&[List, Read]).passes_as_nobody().await;
     assert_eq!(node.connections(), 1);
 }
 
@@ -237,7 +238,7 @@ async fn one_look_dials_once_and_asks_the_kdc_for_two_tickets() {
 async fn the_name_node_hears_who_asks_and_nothing_that_changes_anything() {
     let path = "/data/public";
     for case in both("reader", path) {
-        case.asks(&[List, Read]).passes().await;
+        case.asks(&[List, Read]).is_let_in().await;
     }
     let heard = eventually(DEADLINE, "the name nodes tell of the looks", async || {
         let heard = server().requests_about(path);

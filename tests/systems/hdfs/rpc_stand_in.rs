@@ -199,18 +199,18 @@ async fn refusing(number: u8) -> Peer {
 #[tokio::test]
 async fn a_name_is_enough_where_it_is_believed() {
     let peer = node(answers(&[found(0, 1, b""), listed(1)])).await;
-    let proof = simple(&[peer.address]).asks(&[List]).passes().await;
-    assert!(proof.anonymous && proof.unproven.is_empty(), "{proof:?}");
-    let proof = simple(&[peer.address]).asks(&[List, Read]).passes().await;
+    let proof = simple(&[peer.address]).asks(&[List]).passes_as_nobody().await;
+    assert!(proof.unproven.is_empty(), "{proof:?}");
+    let proof = simple(&[peer.address]).asks(&[List, Read]).passes_as_nobody().await;
     assert!(proof.unproven.iter().any(|what| what.contains("files in it")), "{proof:?}");
-    simple(&[peer.address]).passes().await;
+    simple(&[peer.address]).passes_as_nobody().await;
     assert_eq!(peer.accepted(), 3, "one connection per look");
 }
 
 #[tokio::test]
 async fn a_file_that_is_to_be_read_is_not_provable() {
     let peer = node(answers(&[found(0, 2, b""), listed(1)])).await;
-    simple(&[peer.address]).asks(&[List]).passes().await;
+    simple(&[peer.address]).asks(&[List]).passes_as_nobody().await;
     let message = simple(&[peer.address]).asks(&[Read]).ends(Stage::Access, Reason::PermissionNotProvable).await;
     assert!(message.contains("/data/orders") && message.contains("it is a file"), "{message}");
 }
@@ -269,11 +269,11 @@ async fn a_name_node_that_does_not_serve_is_passed_over_and_each_is_named() {
     let standby = node(answers(&[exception(0, ERROR, "org.apache.hadoop.ipc.StandbyException")])).await;
     let active = node(answers(&[found(0, 1, b"")])).await;
     let (gone, silent) = (nobody().await, Peer::that(async |stream| hold(stream).await).await);
-    let proof = simple(&[standby.address, active.address]).passes().await;
+    let proof = simple(&[standby.address, active.address]).passes_as_nobody().await;
     assert!(proof.unproven.is_empty(), "{proof:?}");
-    let proof = simple(&[gone, standby.address, active.address]).passes().await;
+    let proof = simple(&[gone, standby.address, active.address]).passes_as_nobody().await;
     assert!(proof.unproven.iter().any(|what| what.contains("another name node")), "{proof:?}");
-    simple(&[silent.address, active.address]).within(SHORT * 3).passes().await;
+    simple(&[silent.address, active.address]).within(SHORT * 3).passes_as_nobody().await;
     let message = simple(&[standby.address, gone]).ends(Stage::Reach, Reason::ConnectionRefused).await;
     assert!(message.contains(&gone.to_string()), "{message}");
     assert!(message.contains(&format!("{} is a standby", standby.address)), "{message}");
@@ -346,7 +346,7 @@ async fn an_answer_that_cannot_be_disturbs_nobody() {
     }
     // A kind of file that there is not yet.
     let peer = node(answers(&[found(0, 77, b"")])).await;
-    simple(&[peer.address]).passes().await;
+    simple(&[peer.address]).passes_as_nobody().await;
     // An answer to a question that nobody asked.
     let peer = node(answers(&[found(99, 1, b"")])).await;
     simple(&[peer.address]).within(SHORT).ends(Stage::Access, Reason::TimedOut).await;
@@ -471,7 +471,7 @@ async fn a_child_without_a_relay_may_die_of_what_it_is_sent_and_nobody_else_does
     let failure = told(&world, document).await.expect_err("there is no such memory");
     assert!(failure.message().contains("it needs more memory than it may have"), "{}", failure.message());
     let good = node(answers(&[found(0, 1, b"")])).await;
-    simple(&[good.address]).in_world(world).passes().await;
+    simple(&[good.address]).in_world(world).passes_as_nobody().await;
 }
 
 #[tokio::test]

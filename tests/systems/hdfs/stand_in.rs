@@ -178,7 +178,7 @@ async fn a_look_makes_the_requests_that_are_listed_and_no_other() {
     let web = Web::that(directory_then(answers)).await;
     let base = format!("webhdfs://{}/gateway/", web.peer.address);
     let case = named(&web).at(base).path("/data/a b/ü?&#/").named("reader&op=DELETE");
-    case.asks(&[List, Read, Write]).passes().await;
+    case.asks(&[List, Read, Write]).is_let_in().await;
     let asked = web.asked();
     let lines: Vec<&str> = asked.iter().map(|asked| asked.line.as_str()).collect();
     let path = "/gateway/webhdfs/v1/data/a%20b/%C3%BC%3F%26%23";
@@ -198,7 +198,7 @@ async fn a_look_makes_the_requests_that_are_listed_and_no_other() {
 #[tokio::test]
 async fn a_file_is_asked_about_other_rights_than_a_directory_and_not_listed() {
     let web = Web::that(|asked| Some(Answer::new(200, if asked.line.contains("STATUS") { FILE } else { "" }))).await;
-    named(&web).asks(&[List, Read, Write]).passes().await;
+    named(&web).asks(&[List, Read, Write]).is_let_in().await;
     let lines: Vec<String> = web.asked().into_iter().map(|asked| asked.line).collect();
     let (path, who) = ("GET /webhdfs/v1/data/orders?op=", "&user.name=reader");
     assert_eq!(

@@ -35,7 +35,7 @@ async fn the_least_rights_of_the_documentation_are_enough() {
         ("/", &[List, Read]),
     ] {
         for case in both(path) {
-            let proof = case.asks(permissions).passes().await;
+            let proof = case.asks(permissions).is_let_in().await;
             let about_data = permissions.iter().any(|permission| *permission != List);
             assert_eq!(proof.unproven.is_empty(), !about_data, "{path}");
         }
@@ -44,8 +44,9 @@ async fn the_least_rights_of_the_documentation_are_enough() {
 
 #[tokio::test]
 async fn a_name_that_is_trusted_is_no_login_and_a_token_is_one() {
-    assert!(simple("/data/orders").passes().await.anonymous);
-    assert!(!secure("TOKEN_READER", "/data/orders").passes().await.anonymous);
+    simple("/data/orders").passes_as_nobody().await;
+    simple("/data/absent").ends_as_nobody(Reason::TargetNotFound).await;
+    secure("TOKEN_READER", "/data/orders").passes().await;
 }
 
 #[tokio::test]
@@ -110,7 +111,7 @@ async fn a_certificate_of_an_unknown_ca_is_untrusted() {
     let url = format!("swebhdfs://{}", server().said["ACTIVE_SECURE_WEB"]);
     let named = Case::web(&url, "/data/orders").named("reader");
     named.clone().ends(Stage::Reach, Reason::CertificateUntrusted).await;
-    named.tls(|tls| tls.roots = server().said.ca()).asks(&[List, Read]).passes().await;
+    named.tls(|tls| tls.roots = server().said.ca()).asks(&[List, Read]).is_let_in().await;
 }
 
 // Permissions.
@@ -140,7 +141,7 @@ async fn each_missing_permission_is_listed_and_no_other() {
 #[tokio::test]
 async fn a_directory_with_more_than_a_probe_reads_is_listed() {
     for case in both("/data/many") {
-        case.asks(&[List]).passes().await;
+        case.asks(&[List]).is_let_in().await;
     }
 }
 
@@ -191,7 +192,7 @@ async fn a_token_goes_to_a_verified_name_node_or_to_one_without_tls_on_purpose()
         .ends(Stage::Authenticate, Reason::EncryptionRequired)
         .await;
     assert!(message.contains("set spec.tls.mode to VerifyFull"), "{message}");
-    secure("TOKEN_READER", "/data/orders").tls(|tls| tls.mode = Mode::VerifyCa).passes().await;
+    secure("TOKEN_READER", "/data/orders").tls(|tls| tls.mode = Mode::VerifyCa).is_let_in().await;
 }
 
 // What it does to the name node.
@@ -207,7 +208,7 @@ async fn one_look_dials_once_for_each_request() {
         let case = case.at(format!("{scheme}://{}", proxy.address));
         for (permissions, count) in [(&[][..], login), (&[List], login + 1), (&[List, Read, Write], login + 3)] {
             let before = proxy.connections();
-            case.clone().asks(permissions).passes().await;
+            case.clone().asks(permissions).is_let_in().await;
             assert_eq!(proxy.connections() - before, count, "{permissions:?}");
         }
     }
@@ -221,7 +222,7 @@ async fn one_look_dials_once_for_each_request() {
 async fn the_name_node_hears_who_asks_and_nothing_that_changes_anything() {
     let path = "/data/incoming/part-0";
     for case in both(path) {
-        case.asks(&[List, Read, Write]).passes().await;
+        case.asks(&[List, Read, Write]).is_let_in().await;
     }
     let heard = eventually(DEADLINE, "the name nodes tell of the looks", async || {
         let heard = server().requests_about(path);

@@ -147,7 +147,7 @@ async fn a_client_certificate_is_a_login_by_itself() {
         .on("orders", &[Read]);
     case.ends(Stage::Authenticate, Reason::ClientCertificateRequired).await;
     let proof = case.tls(|tls| tls.identity = Some(server.said.identity())).passes().await;
-    assert_eq!(proof, Proof { unproven: &[], anonymous: false });
+    assert_eq!(proof, Proof { unproven: &[] });
 }
 
 #[tokio::test]
@@ -178,9 +178,9 @@ async fn a_mechanism_that_is_not_enabled_is_called_so() {
 #[tokio::test]
 async fn who_logs_in_nowhere_is_anonymous() {
     let case = Case::at(server().plaintext);
-    assert_eq!(case.passes().await, Proof { unproven: &[], anonymous: true });
-    case.clone().on("orders", &[Read]).passes().await;
-    case.on("payments", &[]).ends(Stage::Access, Reason::TargetNotFoundOrNotPermitted).await;
+    assert_eq!(case.passes_as_nobody().await, Proof::default());
+    case.clone().on("orders", &[Read]).passes_as_nobody().await;
+    case.on("payments", &[]).ends_as_nobody(Reason::TargetNotFoundOrNotPermitted).await;
 }
 
 #[tokio::test]

@@ -30,7 +30,7 @@ fn arn(region: &str, stream: &str) -> String {
 
 /// What a look that proves Read says it has not proven.
 fn read() -> Proof {
-    Proof { unproven: &["kinesis:GetRecords, which would take from what consumers may read"], anonymous: false }
+    Proof { unproven: &["kinesis:GetRecords, which would take from what consumers may read"] }
 }
 
 // The six cases.

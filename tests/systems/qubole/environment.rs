@@ -13,7 +13,7 @@ async fn the_least_rights_of_the_documentation_are_enough() {
     assert_eq!(policies(), READS_CLUSTERS);
     let environment = granted().start().await;
     let proof = Case::of(&environment).passes().await;
-    assert_eq!(proof, Proof { unproven: &[], anonymous: false });
+    assert_eq!(proof, Proof { unproven: &[] });
     for case in [
         Case::of(&environment).presto(LABEL),
         Case::of(&environment).hive("orders-hive"),

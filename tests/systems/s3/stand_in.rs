@@ -193,7 +193,9 @@ async fn each_missing_permission_is_listed_and_one_that_is_unclear_only_where_no
 async fn who_is_anonymous_signs_nothing() {
     let web = listing_then(|_| Some(Answer::new(206, "x"))).await;
     let case = of(&web).with(|settings| settings.anonymous = Some(true)).asks(&[List, Read]);
-    assert_eq!(case.passes().await, Proof { unproven: &[], anonymous: true });
+    assert_eq!(case.passes_as_nobody().await, Proof::default());
+    let absent = Web::that(|_| Some(Answer::new(404, "<Error><Code>NoSuchBucket</Code></Error>"))).await;
+    of(&absent).with(|settings| settings.anonymous = Some(true)).ends_as_nobody(Reason::TargetNotFound).await;
     for asked in web.asked() {
         assert_eq!((asked.header("authorization"), asked.header("x-amz-security-token")), ("", ""));
     }

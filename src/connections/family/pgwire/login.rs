@@ -130,7 +130,7 @@ impl Login<'_> {
             server.look_up(&client).await
         };
         match join(looked, driven).await {
-            (Ok(found), _) => Ok((found, Proof { unproven: self.unproven(asked.get().copied()), anonymous: false })),
+            (Ok(found), _) => Ok((found, Proof { unproven: self.unproven(asked.get().copied()) })),
             (Err(error), Err(cause)) if error.is_closed() => Err(explain(&cause)),
             (Err(error), _) => Err(self.explain_statement(net, server, &error)),
         }

@@ -105,6 +105,9 @@ impl Seen {
 /// # Errors
 /// What did not pass.
 pub(in crate::connections::hdfs) async fn look(net: &Network, plan: &Plan) -> Result<Proof, Failure> {
+    if plan.kerberos.is_none() {
+        net.nobody_checks_who_we_are();
+    }
     let mut missed: Vec<(&Endpoint, End)> = Vec::new();
     for (n, node) in plan.name_nodes.iter().enumerate() {
         let left = u32::try_from(plan.name_nodes.len() - n).unwrap_or(u32::MAX);
@@ -116,7 +119,7 @@ pub(in crate::connections::hdfs) async fn look(net: &Network, plan: &Plan) -> Re
             Ok(()) => {
                 let read = plan.permissions.contains(&Permission::Read);
                 let unproven = unproven(read, missed.iter().any(|(_, end)| matches!(end, End::NotReached(..))));
-                return Ok(Proof { unproven, anonymous: plan.kerberos.is_none() });
+                return Ok(Proof { unproven });
             }
             Err(End::Final(failure)) => return Err(failure),
             Err(end) => missed.push((node, end)),

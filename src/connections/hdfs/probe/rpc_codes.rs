@@ -104,9 +104,7 @@ pub(super) fn kerberos(minor: u32) -> Failure {
         7 => of(F::AuthenticationMethodNotSupported, "the KDC does not know the principal of the name node")
             .advice("name the name node by the host of its principal, or set spec.hdfs.kerberos.serverPrincipal"),
         // KDC_ERR_CLIENT_REVOKED
-        18 => of(F::AccountLocked, "the principal is locked or has expired").advice(
-            "unlock the principal at the KDC, then request a probe with the annotation connectivity.dev/requested-at",
-        ),
+        18 => of(F::AccountLocked, "the principal is locked or has expired").advice("unlock the principal at the KDC"),
         // KDC_ERR_CLIENT_NOTYET
         21 => of(F::WrongCredentials, "the principal is not valid yet"),
         // KDC_ERR_POLICY, KDC_ERR_BADOPTION

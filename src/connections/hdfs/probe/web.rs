@@ -62,8 +62,9 @@ impl Plan {
     /// # Errors
     /// What did not pass.
     pub(super) async fn look(&self, net: &Network) -> Result<Proof, Failure> {
-        if matches!(self.who, Who::Token(_)) {
-            self.may_log_in(net).await?;
+        match self.who {
+            Who::Token(_) => self.may_log_in(net).await?,
+            Who::Named(_) => net.nobody_checks_who_we_are(),
         }
         let kind = self.status(net).await?;
         net.step(Stage::Access);
@@ -86,7 +87,7 @@ impl Plan {
         }
         let about_data = self.permissions.iter().any(|p| matches!(p, Permission::Read | Permission::Write));
         let unproven = if about_data { DATA_NODES } else { &[] };
-        Ok(Proof { unproven, anonymous: matches!(self.who, Who::Named(_)) })
+        Ok(Proof { unproven })
     }
 
     /// Whether a token is looked at, and may be sent. One request without it tells: who answers that takes any token for good.
