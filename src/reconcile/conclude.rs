@@ -209,7 +209,7 @@ fn passed(stage: Stage, condition: ConditionType, facts: &Facts<'_>) -> Statemen
         }
         (Stage::Resolve, Login::Nobody) => (Reason::NotRequired, "used without credentials".to_owned()),
         (Stage::Reach, _) => (Reason::Connected, "the server answers".to_owned()),
-        (Stage::Authenticate, _) if report.is_some_and(|report| report.is_anonymous()) => {
+        (Stage::Authenticate, _) if report.is_some_and(Report::is_anonymous) => {
             (Reason::NotRequired, "used without credentials".to_owned())
         }
         (Stage::Authenticate, _) => (Reason::CredentialsAccepted, "the server accepts the credentials".to_owned()),

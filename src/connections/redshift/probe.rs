@@ -114,7 +114,7 @@ impl Probe for Look {
         self.judge(&found)?;
         let read = self.target.permissions.contains(&Permission::Read);
         Ok(match found.place {
-            Place::External if read => Proof { unproven: and_behind(proof.unproven), ..proof },
+            Place::External if read => Proof { unproven: and_behind(proof.unproven) },
             Place::External | Place::Shared | Place::Here | Place::Nowhere => proof,
         })
     }
