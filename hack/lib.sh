@@ -9,6 +9,16 @@ CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/connection-operator
 say() { printf '%s\n' "$*" >&2; }
 die() { printf '%s: %s\n' "${0##*/}" "$*" >&2; exit 1; }
 
+# ldconfig stands beside the tools of root, which is not on everybody's path. Read to its end: a pipe into what stops at the first match
+# fails under `pipefail` whenever the writer is the slower of the two.
+ldconfig_has() {
+  local libraries
+  libraries=$(PATH=$PATH:/usr/sbin:/sbin ldconfig -p 2>/dev/null) && [[ $libraries == *"$1 "* ]]
+}
+
+# usage: what the head of the script says.
+usage() { sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; }
+
 # tail_of FILE [LINES]: the end of a log, indented, on stderr.
 tail_of() {
   [ -s "$1" ] || return 0
@@ -46,6 +56,20 @@ alive() {
   done <"$1"
   return 1
 }
+# log_has FILE TEXT
+log_has() { grep -qF -- "$2" "$1" 2>/dev/null; }
+# comes PIDS NAME COMMAND...: waits until the command succeeds; 1 as soon as the process is dead, and after STARTING=300 seconds
+comes() {
+  local pids=$1 name=$2 end=$((SECONDS + ${STARTING:-300}))
+  shift 2
+  while [ "$SECONDS" -lt "$end" ]; do
+    alive "$pids" "$name" || return 1
+    # asked of our own process: still alive after the answer
+    if "$@" && alive "$pids" "$name"; then return 0; fi
+    sleep 0.05
+  done
+  return 1
+}
 # stop_process PIDS NAME SIGNAL SECONDS: ask, wait, insist.
 stop_process() {
   local pid start name i
@@ -70,6 +94,11 @@ kill_tree() {
   for child in $(cat "/proc/$1"/task/*/children 2>/dev/null); do kill_tree "$child"; done
   kill "$1" 2>/dev/null || true
 }
+# kill_job PID: the same of a job of ours; a number that is another process's by now is left alone.
+kill_job() {
+  local us=$BASHPID
+  [ "$(sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f2)" != "$us" ] || kill_tree "$1"
+}
 # all_of PID...: wait for our background jobs; the first that fails ends the others.
 all_of() {
   local pid other left
@@ -78,7 +107,7 @@ all_of() {
     for pid; do
       if kill -0 "$pid" 2>/dev/null; then left+=("$pid"); continue; fi
       wait "$pid" && continue
-      for other; do kill_tree "$other"; done
+      for other; do kill_job "$other"; done
       return 1
     done
     set -- "${left[@]}"

@@ -16,6 +16,8 @@ VERSION = "2023-11-03"
 said = dict(line.rstrip("\n").split("=", 1) for line in open(sys.argv[1], encoding="utf-8"))
 account = said["ACCOUNT"]
 tls = ssl.create_default_context(cafile=said["CA"])
+# It is asked directly, whatever proxy this machine has.
+opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=tls))
 now = datetime.datetime.now(datetime.timezone.utc)
 
 
@@ -37,7 +39,7 @@ def put(path, body=b"", **headers):
     own["Authorization"] = f"SharedKey {account}:{sign(chr(10).join(lines))}"
     own["Content-Type"] = "application/octet-stream"
     url = f"https://{said['AZURITE']}/{account}/{path}{'?' if query else ''}{query}"
-    with urllib.request.urlopen(urllib.request.Request(url, body, own, method="PUT"), context=tls) as answer:
+    with opener.open(urllib.request.Request(url, body, own, method="PUT")) as answer:
         assert answer.status in (200, 201), answer.status
 
 

@@ -44,16 +44,11 @@ CONF
 
 # serves NAME PORT PATH: 0 when the super user is answered, whom `ask` asks as from here on; 1 it is dead, or never answers
 serves() {
-  local i
   URL=https://127.0.0.1:$2
-  for ((i = 0; i < 1200; i++)); do
-    alive "$DIR/pids" "$1" || return 1
-    # nothing is asked of a server that is busy with its start
-    if grep -q '\] started' "$DIR/log" && asked GET "$3" >/dev/null 2>&1; then return 0; fi
-    sleep 0.2
-  done
-  return 1
+  # nothing is asked of a server that is busy with its start
+  comes "$DIR/pids" "$1" log_has "$DIR/log" '] started' && comes "$DIR/pids" "$1" answers "$3"
 }
+answers() { asked GET "$1" >/dev/null 2>&1; }
 asked() {
   curl --silent --show-error --fail-with-body --max-time 30 --noproxy '*' --cacert "$DIR/ca.pem" -u admin:admin-secret -X "$1" "$URL/$2" "${@:3}"
 }
