@@ -138,6 +138,14 @@ impl Rejections {
         }
     }
 
+    /// Takes over from such a status that the values were accepted: siblings need not wait for one another's first login.
+    pub fn remember_accepted(&mut self, credential: Digest) {
+        let entry = self.known.entry(credential).or_default();
+        if matches!(entry.state, State::Unproven) {
+            entry.state = State::Accepted;
+        }
+    }
+
     /// Lets a rejected credential be tried once more now: its target changed, or someone asked.
     pub fn permit(&mut self, credential: Digest, now: Instant) {
         if let Some(Entry { state: State::Rejected(rejection), .. }) = self.known.get_mut(&credential) {

@@ -291,6 +291,9 @@ impl<P: Clone> Roster<P> {
             None => (Belief::new(now), now),
             Some(memory) => {
                 let mut start = now + schedule::after_restart(&look.tempo, spread);
+                if let (Memory::Ready, Some(credential)) = (memory, look.credential) {
+                    self.rejections.remember_accepted(credential);
+                }
                 if let (Memory::NotReady(reason), Some(credential)) = (memory, look.credential)
                     && reason.is_rejection()
                 {

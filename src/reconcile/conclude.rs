@@ -410,6 +410,18 @@ mod tests {
     }
 
     #[test]
+    fn a_login_that_nobody_checked_is_not_called_accepted_wherever_the_look_ends() {
+        let missing = Report::failed(Stage::Access, Failure::new(FailureClass::TargetNotFound), Vec::new());
+        for report in [passed(), missing] {
+            let stored = ConnectionStatus::default();
+            let status = conclude(&facts(&stored, Picture::Found(&report)), at(1));
+            assert_eq!(find(&status, ConditionType::Authenticated), Some(("True", "CredentialsAccepted")));
+            let status = conclude(&facts(&stored, Picture::Found(&report.anonymous())), at(1));
+            assert_eq!(find(&status, ConditionType::Authenticated), Some(("True", "NotRequired")));
+        }
+    }
+
+    #[test]
     fn what_was_not_looked_at_is_unknown_and_never_an_old_true() {
         let green = conclude(&facts(&ConnectionStatus::default(), Picture::Found(&passed())), at(1));
         for picture in [Picture::Pending, Picture::Stale, Picture::Suspended, Picture::Invalid("x")] {

@@ -212,3 +212,13 @@ fn silent_servers_do_not_delay_a_new_connection() {
     roster.set(look("new", "one"), now + seconds(61));
     assert_eq!(starts(&mut roster, now + seconds(61)), [(RunId(13), "new".to_owned())]);
 }
+
+#[test]
+fn siblings_that_were_green_before_a_restart_are_not_looked_at_one_by_one() {
+    let (mut roster, now) = (Roster::new(permits(64)), Instant::now());
+    for n in 0..10 {
+        roster.set(Look { memory: Some(Memory::Ready), ..with_secret(&format!("c{n}"), "one") }, now);
+    }
+    // A server that is silent keeps each of them for its whole timeout.
+    assert_eq!(starts(&mut roster, now + seconds(60)).len(), 10);
+}
