@@ -22,7 +22,7 @@ use tokio_util::compat::{Compat, TokioAsyncReadCompatExt as _};
 
 use self::{
     browser::Found,
-    codes::About,
+    codes::{About, To},
     front::{Envelope, Front},
     packet::{ANSWER, Greeting, HEADER, Part, Way},
 };
@@ -252,10 +252,10 @@ impl Look {
         let mut client = match Client::connect(self.config(place, token), front.compat()).await {
             Ok(client) => client,
             Err(Error::Routing { host, port }) => return Ok(Visit::Routed(host, port)),
-            Err(error) => return Err(self.explain(&error, &fault)),
+            Err(error) => return Err(self.explain(&error, To::Login, &fault)),
         };
         net.step(Stage::Access);
-        let seen = self.ask(&mut client).await.map_err(|error| self.explain(&error, &fault))?;
+        let seen = self.ask(&mut client).await.map_err(|error| self.explain(&error, To::Question, &fault))?;
         // What was seen counts, however the goodbye is taken.
         let _ = client.close().await;
         seen.map(Visit::Seen).ok_or_else(|| Failure::new(FailureClass::ProtocolMismatch))
@@ -338,9 +338,9 @@ impl Look {
 
     /// What the client was stopped by: what the server said, else what went wrong below the client. What is left is the client's
     /// "this is not what the protocol says".
-    fn explain(&self, error: &Error, fault: &OnceLock<Failure>) -> Failure {
+    fn explain(&self, error: &Error, to: To, fault: &OnceLock<Failure>) -> Failure {
         if let Some(number) = error.code() {
-            let (failure, about) = codes::failure(number);
+            let (failure, about) = codes::failure(number, to);
             return match about {
                 About::Server => failure,
                 About::Database => failure.about(Setting::from_spec(format!("database {}", self.database))),

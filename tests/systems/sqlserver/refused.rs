@@ -17,7 +17,6 @@ const LOGINS: &[(u32, Stage, Reason)] = &[
     (47_073, S::Authenticate, R::SourceNotAllowed),
     (4060, S::Access, R::TargetNotFoundOrNotPermitted),
     (4064, S::Access, R::TargetNotFoundOrNotPermitted),
-    (40_532, S::Access, R::TargetNotFoundOrNotPermitted),
     (229, S::Access, R::PermissionDenied),
     (916, S::Access, R::PermissionDenied),
     (921, S::Access, R::TargetUnavailable),
@@ -29,7 +28,9 @@ const LOGINS: &[(u32, Stage, Reason)] = &[
     (976, S::Access, R::TargetUnavailable),
     (978, S::Access, R::TargetUnavailable),
     (983, S::Access, R::TargetUnavailable),
-    (40_613, S::Access, R::TargetUnavailable),
+    (40_531, S::Authenticate, R::ServerUnavailable),
+    (40_532, S::Authenticate, R::ServerUnavailable),
+    (40_613, S::Authenticate, R::ServerUnavailable),
     (10_928, S::Authenticate, R::ServerUnavailable),
     (10_929, S::Authenticate, R::ServerUnavailable),
     (17_809, S::Authenticate, R::ServerUnavailable),
@@ -53,6 +54,21 @@ async fn every_code_of_a_refused_login_has_its_name() {
 }
 
 #[tokio::test]
+async fn what_a_gateway_says_of_a_login_that_nobody_has_judged_accepts_none() {
+    for (number, hint) in
+        [(40_531, "spec.tls.serverName"), (40_532, "spec.tls.serverName"), (40_613, "resume the database")]
+    {
+        let server = server(|manner| manner.login = Box::new(move |_| tokens::refused(&[number]))).await;
+        let report = Case::at(&server).probe().await;
+        let (_, failure) = report.failure().expect("it failed");
+        let message = failure.message();
+        assert!(!report.authenticated(), "{message}");
+        let address = server.peer.address.to_string();
+        assert!(message.starts_with(&address) && message.contains(hint), "{message}");
+    }
+}
+
+#[tokio::test]
 async fn of_several_errors_the_first_one_counts() {
     // A server says 18456 behind every refusal, whatever the cause.
     let server = server(|manner| manner.login = Box::new(|_| tokens::refused(&[4060, 18_456]))).await;
@@ -70,6 +86,7 @@ async fn every_code_of_a_refused_question_has_its_name() {
         (300, S::Access, R::PermissionDenied),
         (916, S::Access, R::PermissionDenied),
         (927, S::Access, R::TargetUnavailable),
+        (40_613, S::Access, R::TargetUnavailable),
         (195, S::Reach, R::ProtocolMismatch),
         (207, S::Reach, R::ProtocolMismatch),
         (208, S::Reach, R::ProtocolMismatch),

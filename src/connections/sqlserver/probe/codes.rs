@@ -5,6 +5,15 @@
 
 use crate::failure::{Code, Failure, FailureClass};
 
+/// What an error answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum To {
+    /// The login.
+    Login,
+    /// What is asked after it.
+    Question,
+}
+
 /// What an error is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum About {
@@ -23,6 +32,12 @@ const LIMITS: &str = "close connections, or raise the limit of the server, the d
 const SEEN: &str = "create it, correct the name, or give this login a user in it";
 const NOT_NOW: &str = "wait, resume or restore it, or name a replica that takes connections";
 const RENEW: &str = "set a new password at the server, and in the Secret";
+const BY_NAME: &str =
+    "name the server by its DNS name in spec.sqlServer.host, or set spec.tls.serverName to it: Azure SQL finds it by that";
+const PAUSED: &str = "wait, or resume the database: it is paused, starting or moving";
+
+/// Azure's gateways say these of a database in the place of a server that would judge the login: the database is not running.
+const GATEWAY: [u32; 1] = [40_613];
 
 const TABLE: &[Row] = &[
     // Who are you?
@@ -50,7 +65,6 @@ const TABLE: &[Row] = &[
     // Where is it? The server does not tell whether it is there.
     (4060, FailureClass::TargetNotFoundOrNotPermitted, About::Database, SEEN),
     (4064, FailureClass::TargetNotFoundOrNotPermitted, About::Database, SEEN),
-    (40_532, FailureClass::TargetNotFoundOrNotPermitted, About::Database, "correct the host or the database"),
     // What may you do?
     (229, FailureClass::PermissionDenied, About::Database, ""),
     (230, FailureClass::PermissionDenied, About::Database, ""),
@@ -68,7 +82,10 @@ const TABLE: &[Row] = &[
     (976, FailureClass::TargetUnavailable, About::Database, NOT_NOW),
     (978, FailureClass::TargetUnavailable, About::Database, NOT_NOW),
     (983, FailureClass::TargetUnavailable, About::Database, NOT_NOW),
-    (40_613, FailureClass::TargetUnavailable, About::Database, NOT_NOW),
+    (40_613, FailureClass::TargetUnavailable, About::Database, PAUSED),
+    // Azure's gateway does not know the server, and has looked at no login.
+    (40_531, FailureClass::ServerUnavailable, About::Server, BY_NAME),
+    (40_532, FailureClass::ServerUnavailable, About::Server, BY_NAME),
     (10_928, FailureClass::ServerUnavailable, About::Server, LIMITS),
     (10_929, FailureClass::ServerUnavailable, About::Server, LIMITS),
     (17_809, FailureClass::ServerUnavailable, About::Server, LIMITS),
@@ -83,12 +100,15 @@ const TABLE: &[Row] = &[
 ];
 
 /// The failure that an error of the server is, and what it is about. A number that is not listed is the server's own trouble.
-pub(super) fn failure(number: u32) -> (Failure, About) {
+pub(super) fn failure(number: u32, to: To) -> (Failure, About) {
     let listed = TABLE.iter().find(|(listed, ..)| *listed == number);
-    let (class, about, advice) = listed
-        .map_or((FailureClass::ServerUnavailable, About::Server, ""), |(_, class, about, advice)| {
-            (*class, *about, *advice)
-        });
+    let (class, about, advice) = match listed {
+        Some((_, _, _, advice)) if to == To::Login && GATEWAY.contains(&number) => {
+            (FailureClass::ServerUnavailable, About::Server, *advice)
+        }
+        Some((_, class, about, advice)) => (*class, *about, *advice),
+        None => (FailureClass::ServerUnavailable, About::Server, ""),
+    };
     let failure = Failure::new(class).code(Code::Number(number.into()));
     (if advice.is_empty() { failure } else { failure.advice(advice) }, about)
 }
@@ -108,17 +128,21 @@ mod tests {
     #[test]
     fn a_number_that_is_not_listed_is_shown_and_the_servers_own_trouble() {
         for number in [0, 1, 17_142, 40_197, u32::MAX] {
-            let (failure, about) = failure(number);
-            assert_eq!((failure.class(), about), (FailureClass::ServerUnavailable, About::Server));
-            assert!(failure.message().contains(&format!("({number})")), "{}", failure.message());
+            for to in [To::Login, To::Question] {
+                let (failure, about) = failure(number, to);
+                assert_eq!((failure.class(), about), (FailureClass::ServerUnavailable, About::Server));
+                assert!(failure.message().contains(&format!("({number})")), "{}", failure.message());
+            }
         }
     }
 
     #[test]
     fn what_is_said_about_a_listed_number_fits_into_a_message() {
         for (number, ..) in TABLE {
-            let message = failure(*number).0.message();
-            assert!(message.contains(&format!("({number})")) && message.chars().count() < 400, "{message}");
+            for to in [To::Login, To::Question] {
+                let message = failure(*number, to).0.message();
+                assert!(message.contains(&format!("({number})")) && message.chars().count() < 400, "{message}");
+            }
         }
     }
 }
