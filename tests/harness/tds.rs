@@ -90,7 +90,7 @@ impl Manner {
             instance: 0,
             tickets: Tickets::InPackets,
             login: Box::new(tokens::accepted),
-            question: Box::new(|_, _| tokens::row([None; 4])),
+            question: Box::new(|_, _| tokens::row([None; 5])),
             spoil: Box::new(|_, answer| answer),
             then: Then::Listen,
         }
@@ -630,10 +630,10 @@ pub mod tokens {
     }
 
     /// One row of numbers, as a procedure gives it.
-    pub fn row(values: [Option<i32>; 4]) -> Vec<u8> {
+    pub fn row(values: [Option<i32>; 5]) -> Vec<u8> {
         let column = [&[0, 0, 0, 0, 0x21, 0, 0x26, 4][..], &text("")].concat();
         let cell = |value: Option<i32>| value.map_or(vec![0], |n| [&[4][..], &n.to_le_bytes()].concat());
-        let mut all = [vec![0x81, 4, 0], column.repeat(4), vec![0xd1]].concat();
+        let mut all = [vec![0x81, 5, 0], column.repeat(5), vec![0xd1]].concat();
         all.extend(values.into_iter().flat_map(cell));
         // The end of the statement, what the procedure returns, and its end.
         all.extend([0xff, 0x11, 0, 0xc1, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0x79, 0, 0, 0, 0, 0xfe, 0, 0, 0xe0, 0]);

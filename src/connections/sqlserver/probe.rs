@@ -46,12 +46,15 @@ const TDS_8: &[u8] = b"tds/8.0";
 /// Who we say we are, as an application and as a workstation.
 const NAME: &str = "connection-operator";
 
-/// The schema, the table or view, and what this user may do with it: null where it is not there or may not be seen. Names are
-/// parameters; a schema that is not asked about is empty. The permissions are asked about under the name that was found, so that
-/// all is about one object. All is in capitals, as Microsoft's own stand-in looks statements up by their letters.
+/// The schema, the table or view, and what this user may do with it: null where it is not there or may not be seen; and whether the
+/// database takes writes, which permissions do not depend on. Names are parameters; a schema that is not asked about is empty. The
+/// permissions are asked about under the name that was found, so that all is about one object. All words are in capitals, as Microsoft's own
+/// stand-in looks statements up by their letters.
 const QUESTION: &str = "SELECT CAST(CASE WHEN @P2 = N'' THEN 0 ELSE SCHEMA_ID(@P2) END AS INT), CAST(O.ID AS INT), \
     CAST(HAS_PERMS_BY_NAME(O.FULL_NAME, N'OBJECT', N'SELECT') AS INT), \
-    CAST(HAS_PERMS_BY_NAME(O.FULL_NAME, N'OBJECT', N'INSERT') AS INT) FROM (SELECT 1 AS ONE) AS S LEFT JOIN \
+    CAST(HAS_PERMS_BY_NAME(O.FULL_NAME, N'OBJECT', N'INSERT') AS INT), \
+    CAST(CASE CAST(DATABASEPROPERTYEX(DB_NAME(), 'Updateability') AS NVARCHAR(16)) WHEN N'READ_WRITE' THEN 1 \
+    WHEN N'READ_ONLY' THEN 0 END AS INT) FROM (SELECT 1 AS ONE) AS S LEFT JOIN \
     (SELECT object_id AS ID, QUOTENAME(SCHEMA_NAME(schema_id)) + N'.' + QUOTENAME(name) AS FULL_NAME \
     FROM sys.all_objects WHERE object_id = OBJECT_ID(@P1) AND type IN ('U', 'V', 'S', 'ET')) AS O ON 1 = 1";
 
@@ -310,7 +313,7 @@ impl Look {
     fn judge(&self, findings: &Findings) -> Result<(), Failure> {
         let hidden =
             |about: String| Failure::new(FailureClass::TargetNotFoundOrNotPermitted).about(Setting::from_spec(about));
-        let Findings { schema, table, select, insert } = *findings;
+        let Findings { schema, table, select, insert, writable } = *findings;
         if let (Some(name), None) = (&self.schema, schema) {
             return Err(hidden(format!("schema {name}")));
         }
@@ -329,11 +332,20 @@ impl Look {
             Permission::Write => insert == Some(1),
         };
         let missing: Vec<&Permission> = self.permissions.iter().filter(|permission| !allows(permission)).collect();
-        if missing.is_empty() {
+        let failure = |class| Failure::new(class).about(Setting::from_spec(&path));
+        if !missing.is_empty() {
+            let denied = failure(FailureClass::PermissionDenied);
+            return Err(missing.iter().fold(denied, |failure, permission| failure.word(permission.as_str())));
+        }
+        if !self.permissions.contains(&Permission::Write) || writable == Some(1) {
             return Ok(());
         }
-        let failure = Failure::new(FailureClass::PermissionDenied).about(Setting::from_spec(path));
-        Err(missing.iter().fold(failure, |failure, permission| failure.word(permission.as_str())))
+        Err(match writable {
+            Some(_) => failure(FailureClass::TargetUnavailable)
+                .word("the database takes no writes")
+                .advice("name one that does, or leave Write out of spec.permissions"),
+            None => failure(FailureClass::NotProvable).word(Permission::Write.as_str()),
+        })
     }
 
     /// What the client was stopped by: what the server said, else what went wrong below the client. What is left is the client's
@@ -357,12 +369,14 @@ struct Findings {
     table: Option<i32>,
     select: Option<i32>,
     insert: Option<i32>,
+    writable: Option<i32>,
 }
 
 impl Findings {
     /// The columns of [`QUESTION`].
     fn of(row: &Row) -> Result<Self, Error> {
-        Ok(Self { schema: row.try_get(0)?, table: row.try_get(1)?, select: row.try_get(2)?, insert: row.try_get(3)? })
+        let [schema, table, select, insert, writable] = [0, 1, 2, 3, 4].map(|column| row.try_get(column));
+        Ok(Self { schema: schema?, table: table?, select: select?, insert: insert?, writable: writable? })
     }
 }
 

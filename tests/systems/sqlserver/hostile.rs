@@ -146,7 +146,7 @@ async fn no_length_of_an_answer_is_believed_before_it_is_there() {
         tokens::packet_size("4294967295"),
         tokens::routed("canary.example", 1433),
         tokens::done(),
-        [tokens::row([Some(1); 4]), tokens::row([Some(1); 4])].concat(),
+        [tokens::row([Some(1); 5]), tokens::row([Some(1); 5])].concat(),
     ] {
         for ended in [true, false] {
             let answer = if ended { [&answer[..], &tokens::done()].concat() } else { answer.clone() };
@@ -166,12 +166,12 @@ async fn no_length_of_an_answer_is_believed_before_it_is_there() {
 async fn one_byte_of_an_answer_may_be_anything() {
     let good = |login: &Login| packets(4, &tokens::accepted(login)).len();
     let login = good(&Login { database: "orders".to_owned(), ..Login::default() });
-    let question = packets(4, &tokens::row([Some(1); 4])).len();
+    let question = packets(4, &tokens::row([Some(1); 5])).len();
     let places = (0..login).map(|at| (Turn::Login, at)).chain((0..question).map(|at| (Turn::Question, at)));
     for (turn, at) in places {
         for change in [0x00, 0x80, 0xff] {
             let server = server(|manner| {
-                manner.question = Box::new(|_, _| tokens::row([Some(1); 4]));
+                manner.question = Box::new(|_, _| tokens::row([Some(1); 5]));
                 manner.then = Then::HangUpAfter(turn);
                 manner.spoil = Box::new(move |now, mut answer| {
                     if now == turn {

@@ -43,15 +43,15 @@ impl Mock {
     }
 }
 
-fn row(values: [i32; 4]) -> QueryResponse {
-    let columns = ["A", "B", "C", "D"].map(|name| ColumnDefinition::new(name, SqlDataType::Int));
+fn row(values: [i32; 5]) -> QueryResponse {
+    let columns = ["A", "B", "C", "D", "E"].map(|name| ColumnDefinition::new(name, SqlDataType::Int));
     QueryResponse::new(columns.to_vec(), vec![Row::new(values.map(ColumnValue::Int).to_vec())])
 }
 
 #[tokio::test]
 async fn a_look_passes_with_either_encryption() {
     for encryption in [Encryption::Mandatory, Encryption::Strict] {
-        let mock = Mock::that(encryption, row([1, 7, 1, 1])).await;
+        let mock = Mock::that(encryption, row([1, 7, 1, 1, 1])).await;
         let case = Case::of("reader", mock.address).on("dbo", "orders", &[Read, Write]);
         case.with(|settings| settings.encryption = Some(encryption)).passes().await;
         let logins = mock.logins().await;
@@ -69,8 +69,9 @@ async fn what_it_says_about_a_table_is_understood() {
         let mock = Mock::that(Encryption::Mandatory, answer).await;
         Case::of("reader", mock.address).on("dbo", "orders", &[Read, Write]).ends(Stage::Access, reason).await
     };
-    let message = ends(row([1, 7, 1, 0]), Reason::PermissionDenied).await;
+    let message = ends(row([1, 7, 1, 0, 1]), Reason::PermissionDenied).await;
     assert!(message.contains("(Write)"), "{message}");
+    ends(row([1, 7, 1, 1, 0]), Reason::TargetUnavailable).await;
     let refused = QueryResponse::error_only(TerminalError::new(229, 14, "canary"));
     ends(refused, Reason::PermissionDenied).await;
 }
@@ -78,7 +79,7 @@ async fn what_it_says_about_a_table_is_understood() {
 #[tokio::test]
 async fn the_two_openings_do_not_fit_each_other() {
     for (theirs, ours) in [(Encryption::Mandatory, Encryption::Strict), (Encryption::Strict, Encryption::Mandatory)] {
-        let mock = Mock::that(theirs, row([1, 7, 1, 1])).await;
+        let mock = Mock::that(theirs, row([1, 7, 1, 1, 1])).await;
         let case = Case::of("reader", mock.address).with(|settings| settings.encryption = Some(ours));
         let report = case.probe().await;
         let (stage, failure) = report.failure().expect("it failed");

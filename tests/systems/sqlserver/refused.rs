@@ -93,7 +93,7 @@ async fn every_code_of_a_refused_question_has_its_name() {
         (1205, S::Access, R::ServerUnavailable),
         (40_501, S::Access, R::Throttled),
     ] {
-        for beginning in [Vec::new(), tokens::row([Some(1); 4])] {
+        for beginning in [Vec::new(), tokens::row([Some(1); 5])] {
             let server = server(|manner| {
                 let answer = [beginning, tokens::refused(&[number])].concat();
                 manner.question = Box::new(move |_, _| answer.clone());

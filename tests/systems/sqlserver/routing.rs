@@ -11,7 +11,7 @@ async fn gateway(address: SocketAddr) -> Server {
 
 #[tokio::test]
 async fn a_login_is_made_where_the_server_sends_it() {
-    let target = server(|manner| manner.question = Box::new(|_, _| tokens::row([Some(1); 4]))).await;
+    let target = server(|manner| manner.question = Box::new(|_, _| tokens::row([Some(1); 5]))).await;
     let gateway = gateway(target.peer.address).await;
     Case::at(&gateway).on("dbo", "orders", &[Read, Write]).passes().await;
     let (first, second) = (gateway.heard(), target.heard());

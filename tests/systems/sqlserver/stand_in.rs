@@ -49,7 +49,7 @@ fn answer(login: &Login, question: &Question) -> Vec<u8> {
     };
     let there = ["[dbo].[orders]", "[orders]"].contains(&object.as_str()) && !grants.is_empty();
     let granted = |right: &str| there.then_some(i32::from(grants.contains(&right)));
-    tokens::row([schema, there.then_some(901_578_250), granted("SELECT"), granted("INSERT")])
+    tokens::row([schema, there.then_some(901_578_250), granted("SELECT"), granted("INSERT"), Some(1)])
 }
 
 #[tokio::test]
@@ -114,9 +114,33 @@ async fn each_missing_permission_is_listed_and_no_other() {
 }
 
 #[tokio::test]
+async fn whoever_may_write_to_a_database_that_takes_no_writes_is_told_so() {
+    // What is granted is the same on a replica, and in a database that is set to read only.
+    for (writable, reason, word) in [
+        (Some(0), Reason::TargetUnavailable, "(the database takes no writes)"),
+        (None, Reason::PermissionNotProvable, "(Write)"),
+    ] {
+        let answer = tokens::row([Some(1), Some(7), Some(1), Some(1), writable]);
+        let server = server(|manner| manner.question = Box::new(move |_, _| answer.clone())).await;
+        let case = Case::at(&server).on("dbo", "orders", &[Read, Write]);
+        let message = case.ends(Stage::Access, reason).await;
+        assert!(message.starts_with("table dbo.orders") || message.contains("on table dbo.orders"), "{message}");
+        assert!(message.contains(word), "{message}");
+        case.clone().asks(&[Read]).passes().await;
+        case.asks(&[]).passes().await;
+    }
+    // What may not be done is said first: it stays so when writes are taken again.
+    let answer = tokens::row([Some(1), Some(7), Some(0), Some(1), Some(0)]);
+    let server = server(|manner| manner.question = Box::new(move |_, _| answer.clone())).await;
+    let case = Case::at(&server).on("dbo", "orders", &[Read, Write]);
+    let message = case.ends(Stage::Access, Reason::PermissionDenied).await;
+    assert!(message.contains("(Read)"), "{message}");
+}
+
+#[tokio::test]
 async fn names_reach_the_server_as_parameters_with_every_character_for_itself() {
     let server = server(|manner| {
-        manner.question = Box::new(|_, _| tokens::row([Some(1), Some(1), Some(1), Some(1)]));
+        manner.question = Box::new(|_, _| tokens::row([Some(1); 5]));
     })
     .await;
     let (schema, table) = ("a]b'.c", "x'); DROP TABLE [y]; -- é😀");

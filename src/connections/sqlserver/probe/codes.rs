@@ -32,8 +32,7 @@ const LIMITS: &str = "close connections, or raise the limit of the server, the d
 const SEEN: &str = "create it, correct the name, or give this login a user in it";
 const NOT_NOW: &str = "wait, resume or restore it, or name a replica that takes connections";
 const RENEW: &str = "set a new password at the server, and in the Secret";
-const BY_NAME: &str =
-    "name the server by its DNS name in spec.sqlServer.host, or set spec.tls.serverName to it: Azure SQL finds it by that";
+const BY_NAME: &str = "name the server by its DNS name in spec.sqlServer.host, or set spec.tls.serverName to it: Azure SQL finds it by that";
 const PAUSED: &str = "wait, or resume the database: it is paused, starting or moving";
 
 /// Azure's gateways say these of a database in the place of a server that would judge the login: the database is not running.
