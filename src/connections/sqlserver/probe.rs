@@ -352,7 +352,7 @@ impl Look {
     /// "this is not what the protocol says".
     fn explain(&self, error: &Error, to: To, fault: &OnceLock<Failure>) -> Failure {
         if let Some(number) = error.code() {
-            let (failure, about) = codes::failure(number, to);
+            let (failure, about) = codes::failure(number, to, self.way());
             return match about {
                 About::Server => failure,
                 About::Database => failure.about(Setting::from_spec(format!("database {}", self.database))),

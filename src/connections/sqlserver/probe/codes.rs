@@ -3,6 +3,7 @@
 //! From "Database engine events and errors" of SQL Server's documentation and "Troubleshoot connection issues to Azure SQL
 //! Database" (2026).
 
+use super::packet::Way;
 use crate::failure::{Code, Failure, FailureClass};
 
 /// What an error answers.
@@ -34,6 +35,11 @@ const NOT_NOW: &str = "wait, resume or restore it, or name a replica that takes 
 const RENEW: &str = "set a new password at the server, and in the Secret";
 const BY_NAME: &str = "name the server by its DNS name in spec.sqlServer.host, or set spec.tls.serverName to it: Azure SQL finds it by that";
 const PAUSED: &str = "wait, or resume the database: it is paused, starting or moving";
+const NO_USER: &str =
+    "create a user for this service principal in the database: CREATE USER [its name] FROM EXTERNAL PROVIDER";
+
+/// What a login is refused with, whatever is wrong with it.
+const REJECTED: u32 = 18_456;
 
 /// Azure's gateways say these of a database in the place of a server that would judge the login: the database is not running.
 const GATEWAY: [u32; 1] = [40_613];
@@ -41,7 +47,7 @@ const GATEWAY: [u32; 1] = [40_613];
 const TABLE: &[Row] = &[
     // Who are you?
     (
-        18_456,
+        REJECTED,
         FailureClass::WrongCredentials,
         About::Server,
         "correct the Secret, or look at the server's log: it tells nobody else whether the login, its password or the server's \
@@ -99,12 +105,14 @@ const TABLE: &[Row] = &[
 ];
 
 /// The failure that an error of the server is, and what it is about. A number that is not listed is the server's own trouble.
-pub(super) fn failure(number: u32, to: To) -> (Failure, About) {
+pub(super) fn failure(number: u32, to: To, way: Way) -> (Failure, About) {
     let listed = TABLE.iter().find(|(listed, ..)| *listed == number);
     let (class, about, advice) = match listed {
         Some((_, _, _, advice)) if to == To::Login && GATEWAY.contains(&number) => {
             (FailureClass::ServerUnavailable, About::Server, *advice)
         }
+        // The directory has just given the token, so it is not the Secret.
+        Some((_, class, about, _)) if number == REJECTED && way == Way::Token => (*class, *about, NO_USER),
         Some((_, class, about, advice)) => (*class, *about, *advice),
         None => (FailureClass::ServerUnavailable, About::Server, ""),
     };
@@ -128,7 +136,7 @@ mod tests {
     fn a_number_that_is_not_listed_is_shown_and_the_servers_own_trouble() {
         for number in [0, 1, 17_142, 40_197, u32::MAX] {
             for to in [To::Login, To::Question] {
-                let (failure, about) = failure(number, to);
+                let (failure, about) = failure(number, to, Way::Password);
                 assert_eq!((failure.class(), about), (FailureClass::ServerUnavailable, About::Server));
                 assert!(failure.message().contains(&format!("({number})")), "{}", failure.message());
             }
@@ -138,10 +146,21 @@ mod tests {
     #[test]
     fn what_is_said_about_a_listed_number_fits_into_a_message() {
         for (number, ..) in TABLE {
-            for to in [To::Login, To::Question] {
-                let message = failure(*number, to).0.message();
+            for (to, way) in [(To::Login, Way::Password), (To::Login, Way::Token), (To::Question, Way::Password)] {
+                let message = failure(*number, to, way).0.message();
                 assert!(message.contains(&format!("({number})")) && message.chars().count() < 400, "{message}");
             }
         }
+    }
+
+    #[test]
+    fn a_token_that_is_refused_is_no_matter_of_the_secret() {
+        let message = |way| failure(REJECTED, To::Login, way).0.message();
+        assert!(message(Way::Password).contains("correct the Secret"), "{}", message(Way::Password));
+        let token = message(Way::Token);
+        assert!(
+            token.contains("CREATE USER [its name] FROM EXTERNAL PROVIDER") && !token.contains("correct"),
+            "{token}"
+        );
     }
 }
