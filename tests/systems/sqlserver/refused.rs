@@ -21,9 +21,12 @@ const LOGINS: &[(u32, Stage, Reason)] = &[
     (916, S::Access, R::PermissionDenied),
     (921, S::Access, R::TargetUnavailable),
     (922, S::Access, R::TargetUnavailable),
+    (923, S::Access, R::TargetUnavailable),
     (924, S::Access, R::TargetUnavailable),
+    (926, S::Access, R::TargetUnavailable),
     (927, S::Access, R::TargetUnavailable),
     (942, S::Access, R::TargetUnavailable),
+    (945, S::Access, R::TargetUnavailable),
     (952, S::Access, R::TargetUnavailable),
     (976, S::Access, R::TargetUnavailable),
     (978, S::Access, R::TargetUnavailable),
@@ -31,6 +34,10 @@ const LOGINS: &[(u32, Stage, Reason)] = &[
     (40_531, S::Authenticate, R::ServerUnavailable),
     (40_532, S::Authenticate, R::ServerUnavailable),
     (40_613, S::Authenticate, R::ServerUnavailable),
+    (42_108, S::Authenticate, R::ServerUnavailable),
+    (42_109, S::Authenticate, R::ServerUnavailable),
+    (42_119, S::Authenticate, R::ServerUnavailable),
+    (47_072, S::Reach, R::TLSFailed),
     (10_928, S::Authenticate, R::ServerUnavailable),
     (10_929, S::Authenticate, R::ServerUnavailable),
     (17_809, S::Authenticate, R::ServerUnavailable),
@@ -55,16 +62,22 @@ async fn every_code_of_a_refused_login_has_its_name() {
 
 #[tokio::test]
 async fn what_a_gateway_says_of_a_login_that_nobody_has_judged_accepts_none() {
-    for (number, hint) in
-        [(40_531, "spec.tls.serverName"), (40_532, "spec.tls.serverName"), (40_613, "resume the database")]
-    {
+    for (number, hint) in [
+        (40_531, "spec.tls.serverName"),
+        (40_532, "spec.tls.serverName"),
+        (40_613, "resume the database"),
+        (42_108, "resume the database"),
+        (42_109, "resume the database"),
+        (42_119, "free amount"),
+        (47_072, "the server's minimum"),
+    ] {
         let server = server(|manner| manner.login = Box::new(move |_| tokens::refused(&[number]))).await;
         let report = Case::at(&server).probe().await;
         let (_, failure) = report.failure().expect("it failed");
         let message = failure.message();
         assert!(!report.authenticated(), "{message}");
         let address = server.peer.address.to_string();
-        assert!(message.starts_with(&address) && message.contains(hint), "{message}");
+        assert!(message.contains(&address) && message.contains(hint), "{message}");
     }
 }
 
@@ -87,6 +100,8 @@ async fn every_code_of_a_refused_question_has_its_name() {
         (916, S::Access, R::PermissionDenied),
         (927, S::Access, R::TargetUnavailable),
         (40_613, S::Access, R::TargetUnavailable),
+        (42_108, S::Access, R::TargetUnavailable),
+        (42_119, S::Access, R::TargetUnavailable),
         (195, S::Reach, R::ProtocolMismatch),
         (207, S::Reach, R::ProtocolMismatch),
         (208, S::Reach, R::ProtocolMismatch),

@@ -1,7 +1,7 @@
 //! What the numbers of SQL Server's errors say, in one table. Pure.
 //!
 //! From "Database engine events and errors" of SQL Server's documentation and "Troubleshoot connection issues to Azure SQL
-//! Database" (2026).
+//! Database" (2026); 42119, which is listed in neither, from what users of the free offer report.
 
 use super::packet::Way;
 use crate::failure::{Code, Failure, FailureClass};
@@ -35,6 +35,8 @@ const NOT_NOW: &str = "wait, resume or restore it, or name a replica that takes 
 const RENEW: &str = "set a new password at the server, and in the Secret";
 const BY_NAME: &str = "name the server by its DNS name in spec.sqlServer.host, or set spec.tls.serverName to it: Azure SQL finds it by that";
 const PAUSED: &str = "wait, or resume the database: it is paused, starting or moving";
+const FREE: &str = "wait for the next month, or let the database be billed: its free amount of this month is used up";
+const OLD_TLS: &str = "look what ends TLS before the server: the version is older than the server's minimum";
 const NO_USER: &str =
     "create a user for this service principal in the database: CREATE USER [its name] FROM EXTERNAL PROVIDER";
 
@@ -42,7 +44,7 @@ const NO_USER: &str =
 const REJECTED: u32 = 18_456;
 
 /// Azure's gateways say these of a database in the place of a server that would judge the login: the database is not running.
-const GATEWAY: [u32; 1] = [40_613];
+const GATEWAY: [u32; 4] = [40_613, 42_108, 42_109, 42_119];
 
 const TABLE: &[Row] = &[
     // Who are you?
@@ -80,14 +82,20 @@ const TABLE: &[Row] = &[
     // Not now.
     (921, FailureClass::TargetUnavailable, About::Database, NOT_NOW),
     (922, FailureClass::TargetUnavailable, About::Database, NOT_NOW),
+    (923, FailureClass::TargetUnavailable, About::Database, NOT_NOW),
     (924, FailureClass::TargetUnavailable, About::Database, NOT_NOW),
+    (926, FailureClass::TargetUnavailable, About::Database, NOT_NOW),
     (927, FailureClass::TargetUnavailable, About::Database, NOT_NOW),
     (942, FailureClass::TargetUnavailable, About::Database, NOT_NOW),
+    (945, FailureClass::TargetUnavailable, About::Database, NOT_NOW),
     (952, FailureClass::TargetUnavailable, About::Database, NOT_NOW),
     (976, FailureClass::TargetUnavailable, About::Database, NOT_NOW),
     (978, FailureClass::TargetUnavailable, About::Database, NOT_NOW),
     (983, FailureClass::TargetUnavailable, About::Database, NOT_NOW),
     (40_613, FailureClass::TargetUnavailable, About::Database, PAUSED),
+    (42_108, FailureClass::TargetUnavailable, About::Database, PAUSED),
+    (42_109, FailureClass::TargetUnavailable, About::Database, PAUSED),
+    (42_119, FailureClass::TargetUnavailable, About::Database, FREE),
     // Azure's gateway does not know the server, and has looked at no login.
     (40_531, FailureClass::ServerUnavailable, About::Server, BY_NAME),
     (40_532, FailureClass::ServerUnavailable, About::Server, BY_NAME),
@@ -98,6 +106,8 @@ const TABLE: &[Row] = &[
     (49_918, FailureClass::Throttled, About::Server, ""),
     (49_919, FailureClass::Throttled, About::Server, ""),
     (49_920, FailureClass::Throttled, About::Server, ""),
+    // Azure's gateway looks at the version of TLS when the login is there.
+    (47_072, FailureClass::TlsFailed, About::Server, OLD_TLS),
     // This is no catalog of SQL Server: a table, a column or a function of it is missing.
     (195, FailureClass::ProtocolMismatch, About::Server, ""),
     (207, FailureClass::ProtocolMismatch, About::Server, ""),
