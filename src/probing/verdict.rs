@@ -75,7 +75,8 @@ pub struct Belief {
     internal: u32,
     /// Consecutive looks that left it not Ready.
     tries: u32,
-    /// Consecutive looks that the server counts against the operator's address.
+    /// Consecutive looks that the server counts against the operator's address, from the one that ended being Ready: the login before
+    /// them has reset the server's count, and those that are held back are few.
     broken_off: u32,
     /// The last counted outcome was a failure, so `successThreshold` applies on the way back.
     broken: bool,
@@ -119,7 +120,7 @@ impl Belief {
 
     /// The wait until the next probe, from the start of the last one.
     pub fn wait(&self, tempo: &Tempo, spread: f64) -> std::time::Duration {
-        if !self.verdict.is_ready() && self.broken_off > 0 {
+        if self.broken_off > 0 {
             schedule::after_counted(self.broken_off)
         } else if !self.verdict.is_ready() {
             schedule::after_broken(self.tries, tempo)
@@ -150,7 +151,8 @@ impl Belief {
                 }
             },
         };
-        self.broken_off = if report.was_broken_off() { self.broken_off.saturating_add(1) } else { 0 };
+        let counted = report.was_broken_off() && !self.verdict.is_ready();
+        self.broken_off = if counted { self.broken_off.saturating_add(1) } else { 0 };
         self.tries = if self.verdict.is_ready() { 0 } else { self.tries.saturating_add(1) };
         heard
     }
@@ -458,16 +460,23 @@ mod tests {
 
     #[test]
     fn one_that_the_server_counts_against_us_is_looked_at_rarely_until_another_outcome() {
-        let mut story = Story::of_a_green(tempo(2, 1));
         let counted =
             Arc::new(Report::failed(Stage::Reach, Failure::new(FailureClass::TimedOut), Vec::new()).broken_off());
-        story.hears(&counted);
-        assert_eq!(story.belief.wait(&story.tempo, 0.5), Duration::from_secs(5), "a green is looked after soon");
-        story.hears(&counted);
-        assert_eq!(story.belief.wait(&story.tempo, 0.5), Duration::from_secs(600));
-        story.hears(&failed(FailureClass::ConnectionRefused));
-        assert_eq!(story.belief.wait(&story.tempo, 0.5), Duration::from_secs(20));
-        story.hears(&counted);
-        assert_eq!(story.belief.wait(&story.tempo, 0.5), Duration::from_secs(300));
+        for held_back in [1, 9] {
+            let mut story = Story::of_a_green(tempo(held_back + 1, 1));
+            let wait = |story: &Story| story.belief.wait(&story.tempo, 0.5).as_secs();
+            for _ in 0..held_back {
+                assert_eq!(story.hears(&counted), Heard::HeldBack);
+                assert!(wait(&story) <= 60, "a green is looked after soon");
+            }
+            for seconds in [300, 600, 1200] {
+                story.hears(&counted);
+                assert_eq!(wait(&story), seconds, "the login before has reset the server's count");
+            }
+            story.hears(&failed(FailureClass::ConnectionRefused));
+            assert_eq!(wait(&story), 60);
+            story.hears(&counted);
+            assert_eq!(wait(&story), 300);
+        }
     }
 }
