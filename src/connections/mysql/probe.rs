@@ -161,8 +161,12 @@ impl Look {
         if self.permissions.is_empty() || self.permissions.contains(&Permission::Read) {
             rights.read = Some(Right::to_read(&ask(&table.select()).await?, &table)?);
         }
+        let mut unclear = None;
         if self.permissions.contains(&Permission::Write) {
-            rights.write = Some(Right::to_write(&ask(&table.explain_insert()).await?, &table)?);
+            match Right::to_write(&ask(&table.explain_insert()).await?, &table) {
+                Ok(right) => rights.write = Some(right),
+                Err(failure) => unclear = Some(failure),
+            }
         }
         if rights.tell_nothing() {
             rights.visible = match ask(&table.visible()).await? {
@@ -170,8 +174,9 @@ impl Look {
                 Answer::Error(code) => return Err(codes::of_the_connection(code)),
             };
         }
+        // What is known to be missing hides behind nothing.
         rights.judge(&table, &self.permissions)?;
-        Ok(unproven)
+        unclear.map_or(Ok(unproven), Err)
     }
 }
 

@@ -315,6 +315,24 @@ async fn every_code_of_a_refused_statement_has_its_name() {
 }
 
 #[tokio::test]
+async fn a_missing_read_is_told_whatever_is_unclear_about_write() {
+    for unclear in [1345, 1064, 1235, 1290] {
+        let peer = playing(NATIVE, move |mut player, _| async move {
+            let answer = |asked: &str| match asked {
+                asked if asked.starts_with("SELECT 1 FROM `") => vec![error(1142)],
+                asked if asked.starts_with("EXPLAIN ") => vec![error(unclear)],
+                asked => well(asked),
+            };
+            player.serve(answer).await;
+        })
+        .await;
+        let case = plain(&peer).on("orders", &[Read, Write]);
+        let message = case.ends(Stage::Access, Reason::PermissionDenied).await;
+        assert!(message.contains("(Read, 1142)"), "{unclear}: {message}");
+    }
+}
+
+#[tokio::test]
 async fn a_server_without_locks_of_that_kind_is_looked_at_all_the_same() {
     let peer = playing(NATIVE, async |mut player, _| {
         let answer = |asked: &str| if asked.starts_with("SET ") { vec![error(1193)] } else { well(asked) };

@@ -122,16 +122,17 @@ impl Right {
 pub(super) struct Rights {
     /// Looked at where Read is asked for, and where nothing is.
     pub read: Option<Right>,
-    /// Looked at where Write is asked for.
+    /// Looked at where Write is asked for; nothing where the answer is unclear.
     pub write: Option<Right>,
     /// Whether [`Table::visible`] has a row; looked at where [`Rights::tell_nothing`].
     pub visible: bool,
 }
 
 impl Rights {
-    /// Whether the table may as well not be there.
+    /// Whether the table may as well not be there: nothing of what was found out shows that it is.
     pub(super) fn tell_nothing(&self) -> bool {
-        self.all().all(|right| matches!(right, Right::Lacks(Lack::Right, _)))
+        let mut known = self.all().peekable();
+        known.peek().is_some() && known.all(|right| matches!(right, Right::Lacks(Lack::Right, _)))
     }
 
     /// Whether that is enough.
@@ -244,6 +245,11 @@ mod tests {
             // Whoever may write to any table of a database, and read none of it.
             (denied, missing, false, &[Read, Write], Err(TargetNotFound)),
             (None, Some(Right::Lacks(Lack::Room, 1471)), false, &[Write], Err(PermissionDenied)),
+            // What is not known about Write hides nothing, and shows nothing.
+            (denied, None, true, &[Read, Write], Err(PermissionDenied)),
+            (denied, None, false, &[Read, Write], Err(TargetNotFoundOrNotPermitted)),
+            (missing, None, false, &[Read, Write], Err(TargetNotFound)),
+            (None, None, false, &[Write], Ok(())),
         ] {
             assert_eq!(judged(read, write, visible, asked), expected, "{read:?} {write:?} {visible} {asked:?}");
         }
