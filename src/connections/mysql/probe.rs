@@ -130,8 +130,7 @@ impl Look {
                 }
                 Step::Rejected(code) => {
                     net.breaking_off_counts(false);
-                    let database = self.database.as_ref().map(|name| Setting::from_spec(format!("database {name}")));
-                    return Err(codes::of_the_login(code, &self.tls, database));
+                    return Err(codes::of_the_login(code, &self.tls, self.about_the_database()));
                 }
             }
         }
@@ -139,6 +138,10 @@ impl Look {
 
     fn account(&self) -> Account<'_> {
         Account { user: self.user.expose(), database: self.database.as_deref() }
+    }
+
+    fn about_the_database(&self) -> Option<Setting> {
+        self.database.as_ref().map(|name| Setting::from_spec(format!("database {name}")))
     }
 
     /// What the server says about us and the target; returns what is not proven by that.
@@ -149,7 +152,7 @@ impl Look {
         let mut ask = async |statement: &str| talk.ask(statement).await.map_err(|broken| explain(net, broken));
         let unproven = match ask(target::WHO).await? {
             Answer::Done(who) => target::unproven(who.as_deref()),
-            Answer::Error(code) => return Err(codes::of_the_connection(code)),
+            Answer::Error(code) => return Err(codes::of_the_session(code, self.about_the_database())),
         };
         let (Some(database), Some(name)) = (&self.database, &self.table) else { return Ok(unproven) };
         let table = Table { database, name };

@@ -33,13 +33,22 @@ pub(super) fn of_the_login(code: u16, tls: &Tls, database: Option<Setting>) -> F
                  not let in from the operator's network"
             }
         }),
-        // ER_DBACCESS_DENIED_ERROR: said of a database that is not there, too.
-        1044 => of(FailureClass::TargetNotFoundOrNotPermitted, database),
-        // ER_BAD_DB_ERROR, and ER_WRONG_DB_NAME: none can have this name.
-        1049 | 1102 => of(FailureClass::TargetNotFound, database),
-        code => return of_the_connection(code),
+        code => return of_the_session(code, database),
     };
     failure.code(number(code))
+}
+
+/// What a session is refused with that begins in `database`: the login, or its first statement by a proxy that lets people in itself
+/// (`ProxySQL`).
+pub(super) fn of_the_session(code: u16, database: Option<Setting>) -> Failure {
+    let (class, database) = match (code, database) {
+        // ER_DBACCESS_DENIED_ERROR: said of a database that is not there, too.
+        (1044, Some(database)) => (FailureClass::TargetNotFoundOrNotPermitted, database),
+        // ER_BAD_DB_ERROR, and ER_WRONG_DB_NAME: none can have this name.
+        (1049 | 1102, Some(database)) => (FailureClass::TargetNotFound, database),
+        (code, _) => return of_the_connection(code),
+    };
+    Failure::new(class).about(database).code(number(code))
 }
 
 /// What may be said of the account, the connection or the server at any time.
@@ -143,14 +152,6 @@ pub(super) fn number(code: u16) -> Code {
 const BLOCKED: u16 = 1129;
 const NOT_PRIVILEGED: u16 = 1130;
 
-fn of(class: FailureClass, about: Option<Setting>) -> Failure {
-    let failure = Failure::new(class);
-    match about {
-        Some(about) => failure.about(about),
-        None => failure,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -164,6 +165,7 @@ mod tests {
             for failure in [
                 instead_of_a_greeting(code),
                 of_the_login(code, &Tls::default(), None),
+                of_the_session(code, Some(Setting::from_spec("database orders"))),
                 of_the_connection(code),
                 of_an_insert(code, &table).err().unwrap_or_else(|| of_the_connection(code)),
                 of_a_table(code, &table).err().unwrap_or_else(|| of_the_connection(code)),
