@@ -150,8 +150,12 @@ impl Look {
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
         let mut ask = async |statement: &str| talk.ask(statement).await.map_err(|broken| explain(net, broken));
-        let unproven = match ask(target::WHO).await? {
-            Answer::Done(who) => target::unproven(who.as_deref()),
+        let unproven: &[&str] = match ask(target::WHO).await? {
+            Answer::Done(who) if target::is_nobody(who.as_deref()) => {
+                net.nobody_checks_who_we_are();
+                target::UNCHECKED
+            }
+            Answer::Done(_) => &[],
             Answer::Error(code) => return Err(codes::of_the_session(code, self.about_the_database())),
         };
         let (Some(database), Some(name)) = (&self.database, &self.table) else { return Ok(unproven) };

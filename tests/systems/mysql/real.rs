@@ -345,14 +345,18 @@ async fn an_account_without_a_free_login_finds_the_server_unavailable() {
 }
 
 #[tokio::test]
-async fn a_server_that_looks_at_no_password_passes_with_a_word_about_it() {
+async fn a_server_that_looks_at_no_password_passes_as_nobody_with_a_word_about_it() {
     // It knows no socket and no account, but TLS.
     let server = mariadb::with("mariadb-open", "--skip-grant-tables");
     let case = Case::at_server(&server, "reader").on("orders", &[Read]);
-    let proof = case.clone().secret("password", "hunter2-wrong").passes().await;
+    let proof = case.clone().secret("password", "hunter2-wrong").passes_as_nobody().await;
     assert_eq!(proof.unproven.len(), 1, "{proof:?}");
     assert!(proof.unproven[0].contains("password"), "{proof:?}");
-    case.with(|settings| settings.table = None).asks(&[]).passes().await;
+    case.clone()
+        .with(|settings| settings.table = Some("absent".to_owned()))
+        .ends_as_nobody(Reason::TargetNotFound)
+        .await;
+    case.with(|settings| settings.table = None).asks(&[]).passes_as_nobody().await;
 }
 
 // Locks.

@@ -80,14 +80,14 @@ pub(super) fn patience(seconds: u64) -> String {
 /// `ER_UNKNOWN_SYSTEM_VARIABLE`: a server that has no locks of that kind.
 pub(super) const UNKNOWN_VARIABLE: u16 = 1193;
 
-/// What a login proves nothing about, by the answer to [`WHO`].
-pub(super) fn unproven(who: Option<&[u8]>) -> &'static [&'static str] {
-    if who.is_some_and(|who| NOBODY.contains(&who)) {
-        &["the password, which this server does not look at: it runs without its grant tables"]
-    } else {
-        &[]
-    }
+/// Whether that server has looked at no password, by the answer to [`WHO`].
+pub(super) fn is_nobody(who: Option<&[u8]>) -> bool {
+    who.is_some_and(|who| NOBODY.contains(&who))
 }
+
+/// What is not proven then.
+pub(super) const UNCHECKED: &[&str] =
+    &["the password, which this server does not look at: it runs without its grant tables"];
 
 /// What is known about one permission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
