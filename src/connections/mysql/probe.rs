@@ -202,7 +202,8 @@ fn refused(refused: Refused) -> Failure {
         Refused::UnknownWay => Failure::new(FailureClass::AuthenticationMethodNotSupported),
         Refused::Readable => Failure::new(FailureClass::UnverifiedPeer),
         Refused::NotCached => Failure::new(FailureClass::UnverifiedPeer).advice(
-            "set spec.tls.mode to VerifyFull; if the password in the Secret is wrong the server asks for it like this, too",
+            "set spec.tls.mode to VerifyCA and spec.tls.ca to the server's own CA, or VerifyFull where its certificate has its name \
+             (MySQL's own has none); if the password in the Secret is wrong the server asks for it like this, too",
         ),
         Refused::TooManyRounds => {
             Failure::new(FailureClass::ProtocolMismatch).word("it asks for more rounds than a probe computes")

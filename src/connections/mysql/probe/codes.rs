@@ -53,33 +53,35 @@ pub(super) fn of_the_session(code: u16, database: Option<Setting>) -> Failure {
 
 /// What may be said of the account, the connection or the server at any time.
 pub(super) fn of_the_connection(code: u16) -> Failure {
-    let failure = match code {
-        // ER_MUST_CHANGE_PASSWORD, ER_MUST_CHANGE_PASSWORD_LOGIN
-        1820 | 1862 => Failure::new(FailureClass::CredentialsExpired).advice("set a new password at the server, and in the Secret"),
-        // ER_ACCOUNT_HAS_BEEN_LOCKED of MySQL and of MariaDB; too many wrong passwords: ER_USER_IS_BLOCKED of MariaDB,
-        // ER_USER_ACCESS_DENIED_FOR_USER_ACCOUNT_BLOCKED_BY_PASSWORD_LOCK of MySQL
-        3118 | 4151 | 4150 | 3955 => Failure::new(FailureClass::AccountLocked),
-        BLOCKED => Failure::new(FailureClass::SourceNotAllowed)
-            .advice("it has seen too many broken connections from there: find who breaks them, then run FLUSH HOSTS at the server"),
-        NOT_PRIVILEGED => Failure::new(FailureClass::SourceNotAllowed),
-        // ER_SECURE_TRANSPORT_REQUIRED
-        3159 => Failure::new(FailureClass::EncryptionRequired),
-        // ER_NOT_SUPPORTED_AUTH_MODE, ER_SERVER_IS_IN_SECURE_AUTH_MODE, ER_PLUGIN_IS_NOT_LOADED
-        1251 | 1275 | 1524 => Failure::new(FailureClass::AuthenticationMethodNotSupported),
-        // ER_HANDSHAKE_ERROR, ER_NET_PACKET_TOO_LARGE, ER_NET_PACKETS_OUT_OF_ORDER, ER_MALFORMED_PACKET, ER_PARSE_ERROR: it does not
-        // understand us.
-        1043 | 1153 | 1156 | 1835 | 1064 => Failure::new(FailureClass::ProtocolMismatch),
-        // ER_QUERY_INTERRUPTED, ER_STATEMENT_TIMEOUT of MariaDB, ER_QUERY_TIMEOUT of MySQL
-        1317 | 1969 | 3024 => {
-            Failure::new(FailureClass::TimedOut).advice("check the server's load, and its time limits for statements")
-        }
-        // ER_USER_LIMIT_REACHED, ER_TOO_MANY_USER_CONNECTIONS
-        1226 | 1203 => Failure::new(FailureClass::ServerUnavailable)
-            .advice("raise the limit of the account, or spec.probe.interval: a probe is a connection and a few statements"),
-        // ER_CON_COUNT_ERROR
-        1040 => Failure::new(FailureClass::ServerUnavailable).advice("close connections, or raise max_connections at the server"),
-        _ => Failure::new(FailureClass::ServerUnavailable),
-    };
+    let failure =
+        match code {
+            // ER_MUST_CHANGE_PASSWORD, ER_MUST_CHANGE_PASSWORD_LOGIN
+            1820 | 1862 => Failure::new(FailureClass::CredentialsExpired)
+                .advice("set a new password at the server, and in the Secret"),
+            // ER_ACCOUNT_HAS_BEEN_LOCKED of MySQL and of MariaDB; too many wrong passwords: ER_USER_IS_BLOCKED of MariaDB,
+            // ER_USER_ACCESS_DENIED_FOR_USER_ACCOUNT_BLOCKED_BY_PASSWORD_LOCK of MySQL
+            3118 | 4151 | 4150 | 3955 => Failure::new(FailureClass::AccountLocked),
+            BLOCKED => Failure::new(FailureClass::SourceNotAllowed).advice(UNBLOCK),
+            NOT_PRIVILEGED => Failure::new(FailureClass::SourceNotAllowed),
+            // ER_SECURE_TRANSPORT_REQUIRED
+            3159 => Failure::new(FailureClass::EncryptionRequired),
+            // ER_NOT_SUPPORTED_AUTH_MODE, ER_SERVER_IS_IN_SECURE_AUTH_MODE, ER_PLUGIN_IS_NOT_LOADED
+            1251 | 1275 | 1524 => Failure::new(FailureClass::AuthenticationMethodNotSupported),
+            // ER_HANDSHAKE_ERROR, ER_NET_PACKET_TOO_LARGE, ER_NET_PACKETS_OUT_OF_ORDER, ER_MALFORMED_PACKET, ER_PARSE_ERROR: it does not
+            // understand us.
+            1043 | 1153 | 1156 | 1835 | 1064 => Failure::new(FailureClass::ProtocolMismatch),
+            // ER_QUERY_INTERRUPTED, ER_STATEMENT_TIMEOUT of MariaDB, ER_QUERY_TIMEOUT of MySQL
+            1317 | 1969 | 3024 => Failure::new(FailureClass::TimedOut)
+                .advice("check the server's load, and its time limits for statements"),
+            // ER_USER_LIMIT_REACHED, ER_TOO_MANY_USER_CONNECTIONS
+            1226 | 1203 => Failure::new(FailureClass::ServerUnavailable).advice(
+                "raise the limit of the account, or spec.probe.interval: a probe is a connection and a few statements",
+            ),
+            // ER_CON_COUNT_ERROR
+            1040 => Failure::new(FailureClass::ServerUnavailable)
+                .advice("close connections, or raise max_connections at the server"),
+            _ => Failure::new(FailureClass::ServerUnavailable),
+        };
     failure.code(number(code))
 }
 
@@ -151,6 +153,9 @@ pub(super) fn number(code: u16) -> Code {
 /// `ER_HOST_IS_BLOCKED`, `ER_HOST_NOT_PRIVILEGED`.
 const BLOCKED: u16 = 1129;
 const NOT_PRIVILEGED: u16 = 1130;
+
+const UNBLOCK: &str = "it has seen too many broken connections from there: find who breaks them, then run \
+    TRUNCATE TABLE performance_schema.host_cache (MySQL) or FLUSH HOSTS (MariaDB)";
 
 #[cfg(test)]
 mod tests {
