@@ -136,6 +136,24 @@ async fn each_missing_permission_is_listed_and_no_other() {
 }
 
 #[tokio::test]
+async fn a_table_is_seen_under_any_spelling_that_the_server_takes_for_its_name() {
+    let spelled =
+        |case: Case| case.on("Orders", &[Read]).with(|settings| settings.database = Some("ORDERS".to_owned()));
+    let server = mariadb::with("mariadb-folding", "--lower-case-table-names=1");
+    server
+        .execute(
+            "CREATE USER cleaner IDENTIFIED BY 'cleaner-secret'
+             GRANT DELETE ON orders.orders TO cleaner",
+        )
+        .await;
+    let case = spelled(Case::at_server(&server, "cleaner"));
+    let message = case.ends(Stage::Access, Reason::PermissionDenied).await;
+    assert!(message.starts_with("not permitted on table ORDERS.Orders (Read, 1142):"), "{message}");
+    case.asks(&[]).passes().await;
+    spelled(Case::at_server(&server, "reader")).passes().await;
+}
+
+#[tokio::test]
 async fn a_right_on_one_column_counts() {
     Case::of("column").on("orders", &[Read, Write]).passes().await;
 }

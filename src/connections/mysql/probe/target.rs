@@ -64,7 +64,8 @@ fn identifier(name: &str) -> String {
     format!("`{}`", name.replace('`', "``"))
 }
 
-/// A text as its bytes in hexadecimal digits: nothing in it can end it, whatever the server's mode. Compared with it, names are exact.
+/// A text as its bytes in hexadecimal digits: nothing in it can end it, whatever the server's mode. Names in the catalog compare with it as
+/// the server takes them elsewhere, folded or exact.
 fn literal(text: &str) -> String {
     text.bytes().fold("X'".to_owned(), |mut literal, byte| {
         let _ = write!(literal, "{byte:02x}");
