@@ -1,5 +1,7 @@
 //! The server's side of PostgreSQL's protocol, word by word, for peers that say what no real server can be made to say.
 
+use std::sync::Arc;
+
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::TcpStream,
@@ -30,12 +32,37 @@ pub async fn answering(parts: &[&[u8]]) -> Peer {
     .await
 }
 
+/// A peer that lets everybody in, and gives `answer` to what it is asked.
+pub async fn letting_in(answer: impl Fn(&[(u8, Vec<u8>)]) -> Vec<u8> + Send + Sync + 'static) -> Peer {
+    let answer = Arc::new(answer);
+    Peer::that(move |mut stream| {
+        let answer = Arc::clone(&answer);
+        async move {
+            start_up(&mut stream).await;
+            send(&mut stream, &[OK, READY]).await;
+            while let Some(asked) = request(&mut stream).await {
+                send(&mut stream, &[&answer(&asked)]).await;
+            }
+        }
+    })
+    .await
+}
+
 /// Reads the start-up message, without its length.
 pub async fn start_up(stream: &mut (impl AsyncRead + Unpin)) -> Vec<u8> {
     let length = stream.read_u32().await.expect("a length") as usize;
     let mut body = vec![0; length - 4];
     stream.read_exact(&mut body).await.expect("a whole message");
     body
+}
+
+/// Reads what belongs together, up to the message that asks for an answer to it; `None` where there is nothing more.
+pub async fn request(stream: &mut (impl AsyncRead + Unpin)) -> Option<Vec<(u8, Vec<u8>)>> {
+    let mut messages = Vec::new();
+    while messages.last().is_none_or(|(tag, _)| *tag != b'S') {
+        messages.push((stream.read_u8().await.ok()?, start_up(stream).await));
+    }
+    Some(messages)
 }
 
 /// Reads a message: its type and its body.
@@ -65,6 +92,20 @@ pub async fn read_to_end(stream: &mut (impl AsyncRead + Unpin)) -> Vec<u8> {
 
 fn framed(tag: u8, body: &[u8]) -> Vec<u8> {
     [&[tag][..], &u32::try_from(body.len() + 4).expect("a short body").to_be_bytes(), body].concat()
+}
+
+/// What a statement has for columns, each of a type with this OID.
+pub fn columns(types: &[u32]) -> Vec<u8> {
+    let column = |oid: &u32| [&b"c\0\0\0\0\0\0\0"[..], &oid.to_be_bytes(), &[0; 8]].concat();
+    let columns: Vec<u8> = types.iter().flat_map(column).collect();
+    framed(b'T', &[&u16::try_from(types.len()).expect("few columns").to_be_bytes()[..], &columns].concat())
+}
+
+/// A row of a statement.
+pub fn row(values: &[&[u8]]) -> Vec<u8> {
+    let sized = |value: &&[u8]| [&u32::try_from(value.len()).expect("a short value").to_be_bytes(), *value].concat();
+    let sized: Vec<u8> = values.iter().flat_map(sized).collect();
+    framed(b'D', &[&u16::try_from(values.len()).expect("few values").to_be_bytes()[..], &sized].concat())
 }
 
 /// A message about the login.

@@ -1,5 +1,7 @@
 //! What peers may do that the real PostgreSQL does rarely or never: silence, noise, lies, and codes of rare states.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use connection_operator::net::tls::Mode;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -11,8 +13,8 @@ use tokio_rustls::TlsAcceptor;
 
 use super::*;
 use crate::harness::pgwire::{
-    CLEARTEXT, MD5, OK, READY, answering, authentication, error, message, read_to_end, scram, scram_nonce, send,
-    start_up,
+    CLEARTEXT, MD5, OK, READY, answering, authentication, columns, error, letting_in, message, read_to_end, row, scram,
+    scram_nonce, send, start_up,
 };
 use peer::Peer;
 
@@ -169,6 +171,41 @@ async fn one_byte_at_a_time_is_out_of_time_where_it_got_to() {
     };
     let peer = Peer::that(drip).await;
     plain(&peer).within(SOON).ends(Stage::Authenticate, Reason::TimedOut).await;
+}
+
+#[tokio::test]
+async fn a_peer_cannot_make_us_ask_for_types_that_are_made_of_types() {
+    const FIRST: u32 = 70_000;
+    let (sent, mut heard) = mpsc::unbounded_channel();
+    let depth = AtomicU32::new(0);
+    let peer = letting_in(move |asked| {
+        let _ = sent.send(asked[0].1.clone());
+        match &asked[0] {
+            // What is asked for in the catalog, to whoever wants to know a type.
+            (b'P', body) if body[0] != 0 => {
+                let parsed = b"1\0\0\0\x04t\0\0\0\x0a\0\x01\0\0\0\x1a";
+                [&parsed[..], &columns(&[19, 18, 26, 26, 26, 19, 26]), READY].concat()
+            }
+            (b'P', _) => {
+                let parsed = b"1\0\0\0\x042\0\0\0\x04t\0\0\0\x06\0\0";
+                [&parsed[..], &columns(&[FIRST]), b"C\0\0\0\x0dSELECT 0\0", READY].concat()
+            }
+            // The type is made of another one.
+            _ => {
+                let other = FIRST + 1 + depth.fetch_add(1, Ordering::Relaxed);
+                let (other, none) = (other.to_be_bytes(), [0; 4]);
+                let values = [&b"t"[..], b"b", &other, &none, &none, b"public", &none];
+                [&b"2\0\0\0\x04"[..], &row(&values), b"C\0\0\0\x0dSELECT 1\0", READY].concat()
+            }
+        }
+    })
+    .await;
+    let case = plain(&peer).on("public", "orders", &[Permission::Read]);
+    let message = case.ends(Stage::Reach, Reason::ProtocolMismatch).await;
+    assert!(message.contains("a type that no probe asks for"), "{message}");
+    drop(peer);
+    assert_eq!(heard.recv().await.unwrap()[0], 0, "a statement without a name");
+    assert_eq!(heard.recv().await, None, "and no other");
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! The stream that the driver is given: its login is watched on the way.
+//! The stream that the driver is given: its login is watched on the way, and what it asks.
 
 use std::{
     convert::Infallible,
@@ -11,15 +11,16 @@ use std::{
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_postgres::tls::{ChannelBinding, TlsConnect, TlsStream};
 
-use super::messages::{Asked, Gate, Message, Messages, Refused};
+use super::messages::{Asked, Gate, Message, Messages, Refused, Sent};
 use crate::{failure::Stage, net::Network};
 
 /// A stream to the server whose login is watched: it steps the ladder, and fails instead of letting the driver answer what
-/// [`Gate`] refuses.
+/// [`Gate`] refuses, or send what [`Sent`] does.
 pub(super) struct Guarded<'a, S> {
     pub stream: S,
     pub binding: fn(&S) -> ChannelBinding,
     pub messages: Messages,
+    pub sent: Sent,
     pub gate: Gate<'a>,
     pub net: &'a Network,
 }
@@ -51,7 +52,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<'_, S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<'_, S> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write(context, bytes)
+        let this = self.get_mut();
+        // What is not taken now is offered again, so only what was taken counts.
+        { this.sent }.take(bytes).map_err(io::Error::other)?;
+        let taken = task::ready!(Pin::new(&mut this.stream).poll_write(context, bytes))?;
+        this.sent.take(&bytes[..taken]).map_err(io::Error::other)?;
+        Poll::Ready(Ok(taken))
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

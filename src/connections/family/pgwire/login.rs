@@ -19,7 +19,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{
     guard::{Established, Guarded},
-    messages::{Asked, Gate, Messages, Refused},
+    messages::{Asked, Gate, Messages, Refused, Sent},
 };
 use crate::{
     failure::{Code, Failure, FailureClass, Proof, Setting},
@@ -118,7 +118,7 @@ impl Login<'_> {
     {
         let asked = OnceLock::new();
         let gate = Gate { verified: self.tls.peer_is_verified(), password: self.password.is_some(), asked: &asked };
-        let guarded = Guarded { stream, binding, messages: Messages::default(), gate, net };
+        let guarded = Guarded { stream, binding, messages: Messages::default(), sent: Sent::default(), gate, net };
         let explain = |error: &Error| self.explain(net, server, error, asked.get().copied());
         let (client, mut connection) =
             self.config().connect_raw(guarded, Established).await.map_err(|error| explain(&error))?;
@@ -183,6 +183,8 @@ impl Login<'_> {
         let refused = error.source().and_then(|e| e.downcast_ref::<io::Error>()).and_then(|e| e.get_ref());
         match refused.and_then(|e| e.downcast_ref::<Refused>()) {
             Some(Refused::NotTheProtocol) => Failure::new(FailureClass::ProtocolMismatch),
+            Some(Refused::UnknownType) => Failure::new(FailureClass::ProtocolMismatch)
+                .word("it answers with a type that no probe asks for"),
             Some(Refused::UnverifiedPeer) => Failure::new(FailureClass::UnverifiedPeer),
             Some(Refused::UnknownWay) => Failure::new(FailureClass::AuthenticationMethodNotSupported),
             Some(Refused::NoPassword) => Failure::new(FailureClass::AuthenticationMethodNotSupported)

@@ -1,4 +1,4 @@
-//! The server's messages up to the one that accepts the login, and which of them may be answered. Pure.
+//! The server's messages up to the one that accepts the login, which of them may be answered, and what the driver may send. Pure.
 
 use std::sync::OnceLock;
 
@@ -25,6 +25,8 @@ pub(super) enum Refused {
     NoPassword,
     #[error("the server asks for a readable password and is not verified")]
     UnverifiedPeer,
+    #[error("the server answers with a type that has to be asked for")]
+    UnknownType,
 }
 
 /// Decides what the server may ask for.
@@ -122,5 +124,62 @@ impl Messages {
             self.part.clear();
         }
         Ok(found)
+    }
+}
+
+/// What the driver sends, as far as it tells whether a statement is given a name.
+///
+/// A look gives none. The driver does where a column has a type that it does not know: it then asks for the type, and for those
+/// that the type is made of, one inside the other and without an end, on a stack that has one. So that is never sent.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Sent {
+    /// The start-up message, which has no tag, is over.
+    started: bool,
+    /// The tag and the length of the current message.
+    head: [u8; 5],
+    /// How much of the current message has been sent.
+    at: usize,
+}
+
+impl Sent {
+    /// Takes the next bytes.
+    pub fn take(&mut self, bytes: &[u8]) -> Result<(), Refused> {
+        for byte in bytes {
+            let tag = usize::from(self.started);
+            if self.at < tag + 4 {
+                self.head[self.at] = *byte;
+            } else if self.started && self.head[0] == b'P' && self.at == 5 && *byte != 0 {
+                // What is parsed begins with its name, which ends with a zero.
+                return Err(Refused::UnknownType);
+            }
+            self.at += 1;
+            let [first, a, b, c, d] = self.head;
+            let length = if self.started { [a, b, c, d] } else { [first, a, b, c] };
+            let length = u32::from_be_bytes(length) as usize;
+            if self.at >= tag + 4 && self.at >= tag + length {
+                (self.started, self.at) = (true, 0);
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_statement_with_a_name_is_noticed_wherever_the_bytes_are_cut() {
+        let start_up = b"\0\0\0\x0a\0\x03\0\0Pq";
+        let password = b"p\0\0\0\x08P\0\0\0";
+        let unnamed = b"P\0\0\0\x0e\0SELECT 1\0B\0\0\0\x05PS\0\0\0\x04";
+        let named = b"P\0\0\0\x0es0\0SELECT\0";
+        let all = [&start_up[..], password, unnamed, unnamed, named].concat();
+        let first = all.len() - named.len() + 5;
+        for size in 1..all.len() {
+            let mut sent = Sent::default();
+            let refused = all.chunks(size).position(|chunk| sent.take(chunk).is_err());
+            assert_eq!(refused, Some(first / size), "{size}");
+        }
     }
 }
