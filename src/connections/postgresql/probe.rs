@@ -20,10 +20,14 @@ use crate::{
     secret::SecretValue,
 };
 
-/// What PgBouncer puts behind 08P01, its one code for nearly everything (its `src/client.c` and `src/objects.c`; it has no
-/// translations). The first that is found in the text decides.
+/// What PgBouncer puts behind 08P01, its one code for nearly everything (its `src/client.c`, `src/objects.c` and `src/janitor.c`;
+/// it has no translations). The first that is found in the text decides.
 const POOLER: &[(&str, FailureClass)] = &[
+    // Its own login at the server behind it fails, with what that answered the last time.
+    ("cached error: database \"", FailureClass::TargetNotFound),
+    ("server login", FailureClass::ServerUnavailable),
     ("no such database", FailureClass::TargetNotFound),
+    ("\" is disabled", FailureClass::TargetUnavailable),
     ("database \"", FailureClass::TargetNotFound),
     ("no such user", FailureClass::WrongCredentials),
     ("certificate authentication failed", FailureClass::ClientCertificateRequired),
@@ -31,7 +35,8 @@ const POOLER: &[(&str, FailureClass)] = &[
     ("login rejected", FailureClass::SourceNotAllowed),
     ("SSL required", FailureClass::EncryptionRequired),
     ("no more connections allowed", FailureClass::ServerUnavailable),
-    ("server login", FailureClass::ServerUnavailable),
+    ("client connections exceeded", FailureClass::ServerUnavailable),
+    ("shutting down", FailureClass::ServerUnavailable),
     ("timeout", FailureClass::ServerUnavailable),
 ];
 
@@ -102,8 +107,8 @@ impl Server for Look {
     }
 }
 
-/// SQLSTATE 08P01 is a breach of the protocol, or any word of a pooler. One that has asked for the password speaks the
-/// protocol.
+/// SQLSTATE 08P01 is a breach of the protocol, or any word of a pooler. One that has asked for the password, or let us in without
+/// one, speaks the protocol.
 fn pooler_says(login: &Login<'_>, text: &str, asked: Option<Asked>) -> Failure {
     let listed = POOLER.iter().find(|(part, _)| text.contains(part)).map(|(_, class)| *class);
     let otherwise = match asked {
@@ -112,6 +117,9 @@ fn pooler_says(login: &Login<'_>, text: &str, asked: Option<Asked>) -> Failure {
     };
     match listed.unwrap_or(otherwise) {
         FailureClass::TargetNotFound => Failure::new(FailureClass::TargetNotFound).about(login.shown()),
+        FailureClass::TargetUnavailable => Failure::new(FailureClass::TargetUnavailable)
+            .about(login.shown())
+            .advice("enable it again at the connection pooler"),
         FailureClass::ServerUnavailable => Failure::new(FailureClass::ServerUnavailable)
             .advice("look at the log of the connection pooler, which says more"),
         class => Failure::new(class),

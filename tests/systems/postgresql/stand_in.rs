@@ -264,6 +264,7 @@ async fn what_a_pooler_says_behind_its_one_code_is_understood() {
         ("SSL required", S::Authenticate, R::EncryptionRequired),
         ("no such database: canary", S::Access, R::TargetNotFound),
         ("database \"canary\" does not exist", S::Access, R::TargetNotFound),
+        ("database \"canary\" is disabled", S::Access, R::TargetUnavailable),
         ("no more connections allowed (max_client_conn)", S::Authenticate, R::ServerUnavailable),
         ("query_wait_timeout", S::Authenticate, R::ServerUnavailable),
         ("canary", S::Authenticate, R::ServerUnavailable),
@@ -276,6 +277,30 @@ async fn what_a_pooler_says_behind_its_one_code_is_understood() {
         })
         .await;
         let message = plain(&peer).ends(stage, reason).await;
+        assert!(message.contains("(08P01)"), "{message}");
+    }
+    // Where it asks for no password it says so before anything else.
+    for text in ["client connections exceeded (max_db_client_connections)", "pooler is shutting down"] {
+        let peer = answering(&[&error("08P01", text, "canary")]).await;
+        plain(&peer).ends(Stage::Authenticate, Reason::ServerUnavailable).await;
+    }
+}
+
+#[tokio::test]
+async fn what_a_pooler_says_of_the_server_behind_it_is_understood_after_its_login() {
+    for (text, reason) in [
+        ("server conn crashed?", Reason::ServerUnavailable),
+        ("server shutting down", Reason::ServerUnavailable),
+        ("query_wait_timeout", Reason::ServerUnavailable),
+        ("server login has been failing, cached error: connect failed (server_login_retry)", Reason::ServerUnavailable),
+        (
+            "server login has been failing, cached error: password authentication failed for user \"canary\"",
+            Reason::ServerUnavailable,
+        ),
+        ("server login has been failing, cached error: database \"canary\" does not exist", Reason::TargetNotFound),
+    ] {
+        let peer = letting_in(move |_| [&error("08P01", text, "canary"), READY].concat()).await;
+        let message = plain(&peer).on("public", "orders", &[]).ends(Stage::Access, reason).await;
         assert!(message.contains("(08P01)"), "{message}");
     }
 }

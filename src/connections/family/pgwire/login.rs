@@ -132,7 +132,7 @@ impl Login<'_> {
         match join(looked, driven).await {
             (Ok(found), _) => Ok((found, Proof { unproven: self.unproven(asked.get().copied()) })),
             (Err(error), Err(cause)) if error.is_closed() => Err(explain(&cause)),
-            (Err(error), _) => Err(self.explain_statement(net, server, &error)),
+            (Err(error), _) => Err(self.explain_statement(net, server, &error, asked.get().copied())),
         }
     }
 
@@ -199,7 +199,7 @@ impl Login<'_> {
     }
 
     /// What a statement on the catalog was refused with.
-    fn explain_statement(&self, net: &Network, server: &impl Server, error: &Error) -> Failure {
+    fn explain_statement(&self, net: &Network, server: &impl Server, error: &Error, asked: Option<Asked>) -> Failure {
         match error.code().map(tokio_postgres::error::SqlState::code) {
             Some("42501") => Failure::new(FailureClass::PermissionDenied)
                 .about(self.shown())
@@ -209,7 +209,7 @@ impl Login<'_> {
             Some(code) if code.starts_with("42") => {
                 Failure::new(FailureClass::ProtocolMismatch).code(Code::sql_state(code))
             }
-            Some(_) | None => self.explain(net, server, error, None),
+            Some(_) | None => self.explain(net, server, error, asked),
         }
     }
 
