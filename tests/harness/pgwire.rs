@@ -118,6 +118,11 @@ pub fn scram(mechanism: &str) -> Vec<u8> {
     authentication(10, format!("{mechanism}\0\0").as_bytes())
 }
 
+/// The answer to a statement that finds nothing.
+pub fn empty() -> Vec<u8> {
+    [b"1\0\0\0\x042\0\0\0\x04t\0\0\0\x06\0\0", &columns(&[23])[..], b"C\0\0\0\x0dSELECT 0\0", READY].concat()
+}
+
 /// The end of a login or of a statement.
 pub fn error(code: &str, text: &str, routine: &str) -> Vec<u8> {
     framed(b'E', format!("SFATAL\0VFATAL\0C{code}\0M{text}\0R{routine}\0\0").as_bytes())

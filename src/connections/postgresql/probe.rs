@@ -40,6 +40,9 @@ const POOLER: &[(&str, FailureClass)] = &[
     ("timeout", FailureClass::ServerUnavailable),
 ];
 
+/// Asked where nothing else is: a pooler answers the login by itself, also where there is no server behind it any longer.
+const ANYTHING: &str = "SELECT 1";
+
 const SCHEMA: &str = "SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = $1";
 
 /// Of all relations, those that are read and written like a table: tables, partitioned and foreign ones, views,
@@ -81,7 +84,7 @@ impl Probe for Look {
 impl Server for Look {
     type Found = Catalog;
 
-    /// What the catalog says about what is asked for, and nothing else.
+    /// What the catalog says about what is asked for. At least one statement is sent.
     async fn look_up(&self, client: &Client) -> Result<Catalog, Error> {
         let mut catalog = Catalog::default();
         let schema = self.target.schema.as_deref().unwrap_or_default();
@@ -90,6 +93,9 @@ impl Server for Look {
         }
         if self.target.permissions.contains(&Permission::List) {
             client.query_typed(RELATIONS, &[(&schema, Type::TEXT)]).await?;
+        }
+        if schema.is_empty() && self.target.table.is_none() && !self.target.permissions.contains(&Permission::List) {
+            client.query_typed(ANYTHING, &[]).await?;
         }
         if let Some(table) = &self.target.table {
             let rows = client.query_typed(TABLE, &[(&schema, Type::TEXT), (table, Type::TEXT)]).await?;

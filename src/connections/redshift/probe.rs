@@ -114,6 +114,7 @@ impl Probe for Look {
         self.judge(&found)?;
         let read = self.target.permissions.contains(&Permission::Read);
         Ok(match found.place {
+            _ if self.asks_nothing() => Proof { unproven: and_answers(proof.unproven) },
             Place::External if read => Proof { unproven: and_behind(proof.unproven) },
             Place::External | Place::Shared | Place::Here | Place::Nowhere => proof,
         })
@@ -121,6 +122,12 @@ impl Probe for Look {
 }
 
 impl Look {
+    /// Whether no statement is sent.
+    fn asks_nothing(&self) -> bool {
+        let Target { schema, table, permissions } = &self.target;
+        schema.is_none() && table.is_none() && !permissions.contains(&Permission::List)
+    }
+
     /// Whether what was found is enough.
     fn judge(&self, found: &Found) -> Result<(), Failure> {
         let Target { schema, table: _, permissions } = &self.target;
@@ -145,11 +152,21 @@ impl Look {
     }
 }
 
+const PASSWORD: &str = "the password, which the server did not ask for";
+
 fn and_behind(unproven: &[&str]) -> &'static [&'static str] {
     const BEHIND: &str = "the rights behind an external table";
     match unproven {
         [] => &[BEHIND],
-        [..] => &["the password, which the server did not ask for", BEHIND],
+        [..] => &[PASSWORD, BEHIND],
+    }
+}
+
+fn and_answers(unproven: &[&str]) -> &'static [&'static str] {
+    const ANSWERS: &str = "that the database answers statements, since none is sent";
+    match unproven {
+        [] => &[ANSWERS],
+        [..] => &[PASSWORD, ANSWERS],
     }
 }
 

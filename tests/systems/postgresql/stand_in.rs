@@ -13,8 +13,8 @@ use tokio_rustls::TlsAcceptor;
 
 use super::*;
 use crate::harness::pgwire::{
-    CLEARTEXT, MD5, OK, READY, answering, authentication, columns, error, letting_in, message, read_to_end, row, scram,
-    scram_nonce, send, start_up,
+    CLEARTEXT, MD5, OK, READY, answering, authentication, columns, empty, error, letting_in, message, read_to_end,
+    request, row, scram, scram_nonce, send, start_up,
 };
 use peer::Peer;
 
@@ -306,6 +306,19 @@ async fn what_a_pooler_says_of_the_server_behind_it_is_understood_after_its_logi
 }
 
 #[tokio::test]
+async fn who_names_no_target_is_told_that_there_is_nobody_behind_a_pooler() {
+    let (sent, mut heard) = mpsc::unbounded_channel();
+    let peer = letting_in(move |asked| {
+        let _ = sent.send(asked[0].clone());
+        let failing = "server login has been failing, cached error: connect failed (server_login_retry)";
+        [&error("08P01", failing, "canary"), READY].concat()
+    })
+    .await;
+    plain(&peer).ends(Stage::Access, Reason::ServerUnavailable).await;
+    assert_eq!(heard.recv().await.unwrap(), (b'P', b"\0SELECT 1\0\0\0".to_vec()));
+}
+
+#[tokio::test]
 async fn every_code_of_a_refused_statement_has_its_name() {
     use {Reason as R, Stage as S};
     for (code, stage, reason) in [
@@ -369,7 +382,7 @@ async fn a_way_to_log_in_that_is_not_known_is_called_so() {
 
 #[tokio::test]
 async fn a_peer_that_asks_for_no_password_passes_with_a_word_about_it() {
-    let peer = answering(&[OK, READY]).await;
+    let peer = letting_in(|_| empty()).await;
     assert_eq!(plain(&peer).passes().await.unproven, ["the password, which the server did not ask for"]);
 }
 
@@ -467,6 +480,8 @@ async fn a_look_says_goodbye() {
         async move {
             start_up(&mut stream).await;
             send(&mut stream, &[OK, READY]).await;
+            request(&mut stream).await;
+            send(&mut stream, &[&empty()]).await;
             let _ = sent.send(read_to_end(&mut stream).await);
         }
     })

@@ -23,6 +23,9 @@ mod workgroup;
 
 type Case = case::Case<Settings>;
 
+/// What a look proves nothing about where it sends no statement.
+const SILENT: &str = "that the database answers statements, since none is sent";
+
 /// A short limit, for peers that never get any further.
 const SOON: Duration = Duration::from_millis(400);
 
