@@ -2,13 +2,17 @@
 //! `family/pgwire`'s.
 
 use async_trait::async_trait;
-use tokio_postgres::{Client, Error, error::DbError, types::Type};
+use tokio_postgres::{
+    Client, Error,
+    error::DbError,
+    types::{ToSql, Type},
+};
 
 use crate::{
     connections::{
         Permission, Probe,
         family::pgwire::{
-            Asked, Catalog, RELATIONS, Rights, Target,
+            Asked, Catalog, RELATIONS, Rights, Target, granted,
             login::{Login, Server},
         },
     },
@@ -47,9 +51,12 @@ const SCHEMA: &str = "SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = $1";
 
 /// Of all relations, those that are read and written like a table: tables, partitioned and foreign ones, views,
 /// materialised views. The catalog answers also where the user may not use the schema, unlike `to_regclass`, which is
-/// asked only where the search path decides.
+/// asked only where the search path decides. With `$3` also whether rows can be put into it, as `is_insertable_into` of
+/// `information_schema.tables` has it; it is not asked of a materialised view, which may be locked while it is refreshed.
 const TABLE: &str = "SELECT pg_catalog.has_schema_privilege(n.oid, 'USAGE'), \
-    pg_catalog.has_table_privilege(c.oid, 'SELECT'), pg_catalog.has_table_privilege(c.oid, 'INSERT') \
+    pg_catalog.has_table_privilege(c.oid, 'SELECT'), pg_catalog.has_table_privilege(c.oid, 'INSERT'), \
+    CASE WHEN $3 AND c.relkind IN ('f', 'v') THEN (pg_catalog.pg_relation_is_updatable(c.oid, true) & 8) <> 0 \
+    ELSE c.relkind <> 'm' END, pg_catalog.current_setting('transaction_read_only') = 'on' \
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
     WHERE c.relkind IN ('r', 'p', 'f', 'v', 'm') AND c.relname = $2 AND CASE WHEN $1 <> '' THEN n.nspname = $1 \
     ELSE c.oid = pg_catalog.to_regclass(pg_catalog.quote_ident($2)) END";
@@ -98,8 +105,12 @@ impl Server for Look {
             client.query_typed(ANYTHING, &[]).await?;
         }
         if let Some(table) = &self.target.table {
-            let rows = client.query_typed(TABLE, &[(&schema, Type::TEXT), (table, Type::TEXT)]).await?;
+            let write = self.target.permissions.contains(&Permission::Write);
+            let asked: &[(&(dyn ToSql + Sync), Type)] =
+                &[(&schema, Type::TEXT), (table, Type::TEXT), (&write, Type::BOOL)];
+            let rows = client.query_typed(TABLE, asked).await?;
             catalog.table = rows.first().map(Rights::of).transpose()?;
+            catalog.read_only = rows.first().map_or(Ok(false), |row| granted(row, 4))?;
         }
         Ok(catalog)
     }

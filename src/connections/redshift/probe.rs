@@ -16,7 +16,7 @@ use crate::{
                 sts, xml,
             },
             pgwire::{
-                Asked, Catalog, RELATIONS, Rights, Target, granted,
+                Asked, Catalog, Insert, RELATIONS, Rights, Target, granted,
                 login::{Login, Server},
             },
         },
@@ -44,14 +44,17 @@ const LONGEST_USER: usize = 255;
 const SCHEMA: &str =
     "SELECT pg_catalog.has_schema_privilege(oid, 'USAGE') FROM pg_catalog.pg_namespace WHERE nspname = $1";
 
+/// Rows cannot be put into a view: "SQL commands" of the same guide has no rule and no trigger that would make one take them.
 const TABLE: &str = "SELECT pg_catalog.has_schema_privilege(n.oid, 'USAGE'), \
-    pg_catalog.has_table_privilege(c.oid, 'SELECT'), pg_catalog.has_table_privilege(c.oid, 'INSERT') \
+    pg_catalog.has_table_privilege(c.oid, 'SELECT'), pg_catalog.has_table_privilege(c.oid, 'INSERT'), \
+    c.relkind NOT IN ('v', 'm') \
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
     WHERE c.relkind IN ('r', 'p', 'f', 'v', 'm') AND c.relname = $2 AND n.nspname = $1";
 
 /// The same along the search path, in its order, which the JDBC driver's `TypeInfoCache` finds out like this.
 const TABLE_ON_PATH: &str = "SELECT pg_catalog.has_schema_privilege(n.oid, 'USAGE'), \
-    pg_catalog.has_table_privilege(c.oid, 'SELECT'), pg_catalog.has_table_privilege(c.oid, 'INSERT') \
+    pg_catalog.has_table_privilege(c.oid, 'SELECT'), pg_catalog.has_table_privilege(c.oid, 'INSERT'), \
+    c.relkind NOT IN ('v', 'm') \
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
     JOIN (SELECT s.r, (pg_catalog.current_schemas(false))[s.r] AS nspname \
     FROM pg_catalog.generate_series(1, pg_catalog.array_upper(pg_catalog.current_schemas(false), 1)) AS s(r)) AS p \
@@ -240,7 +243,7 @@ impl Server for Look {
                     .await?;
                 if let Some(row) = rows.first() {
                     found.place = Place::of(row.try_get::<_, Option<&str>>(0)?.unwrap_or_default());
-                    found.catalog.table = Some(Rights { usage: found.usage, select: true, insert: true });
+                    found.catalog.table = Some(Rights { usage: found.usage, select: true, insert: Insert::Granted });
                 }
             }
             Some(_) | None => {}

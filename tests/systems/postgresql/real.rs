@@ -126,6 +126,51 @@ async fn everything_that_is_read_like_a_table_is_one_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn what_no_row_can_be_put_into_is_not_written_whatever_is_granted() {
+    role_of_its_own("filler").await;
+    server()
+        .execute(
+            "CREATE SCHEMA rooms; GRANT USAGE ON SCHEMA rooms TO filler; CREATE TABLE rooms.plain (id int); \
+             CREATE TABLE rooms.partitioned (id int) PARTITION BY RANGE (id); \
+             CREATE VIEW rooms.simple AS SELECT id FROM rooms.plain; CREATE VIEW rooms.counted AS SELECT count(*) FROM rooms.plain; \
+             CREATE VIEW rooms.ruled AS SELECT count(*) FROM rooms.plain; \
+             CREATE RULE fill AS ON INSERT TO rooms.ruled DO INSTEAD INSERT INTO rooms.plain VALUES (1); \
+             CREATE MATERIALIZED VIEW rooms.kept AS SELECT 1 AS id; \
+             GRANT SELECT, INSERT ON ALL TABLES IN SCHEMA rooms TO filler",
+        )
+        .await;
+    for name in ["plain", "partitioned", "simple", "ruled"] {
+        Case::of("filler").on("rooms", name, &[Read, Write]).passes().await;
+    }
+    for name in ["counted", "kept"] {
+        Case::of("filler").on("rooms", name, &[List, Read]).passes().await;
+        let case = Case::of("filler").on("rooms", name, &[Read, Write]);
+        let message = case.ends(Stage::Access, Reason::PermissionDenied).await;
+        assert!(
+            message.starts_with(&format!("not permitted on table rooms.{name} (Write): name a table")),
+            "{message}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_takes_no_writes_is_not_written() {
+    role_of_its_own("standing_by").await;
+    server()
+        .execute(
+            "GRANT USAGE ON SCHEMA public TO standing_by; GRANT SELECT, INSERT ON public.orders TO standing_by; \
+             ALTER ROLE standing_by SET default_transaction_read_only = on",
+        )
+        .await;
+    let case = Case::of("standing_by").on("public", "orders", &[List, Read]);
+    case.passes().await;
+    let message = case.clone().asks(&[Read, Write]).ends(Stage::Access, Reason::TargetUnavailable).await;
+    assert!(message.contains("takes no writes"), "{message}");
+    server().execute("REVOKE INSERT ON public.orders FROM standing_by").await;
+    case.asks(&[Read, Write]).ends(Stage::Access, Reason::PermissionDenied).await;
+}
+
+#[tokio::test]
 async fn a_database_that_may_not_be_connected_to_is_not_permitted() {
     let message = Case::of("noconnect").ends(Stage::Access, Reason::PermissionDenied).await;
     assert!(message.starts_with("not permitted on database orders (CONNECT, 42501)"), "{message}");

@@ -61,6 +61,33 @@ async fn each_missing_permission_is_listed_and_no_other() {
 }
 
 #[tokio::test]
+async fn a_view_takes_no_rows_whatever_is_granted() {
+    server()
+        .execute_in(
+            "warehouse",
+            "CREATE ROLE filler_of_views LOGIN; SET password_encryption = 'md5'; \
+             ALTER ROLE filler_of_views PASSWORD 'filler_of_views-secret'; CREATE SCHEMA rooms; CREATE TABLE rooms.plain (id int); \
+             CREATE VIEW rooms.simple AS SELECT id FROM rooms.plain; CREATE MATERIALIZED VIEW rooms.kept AS SELECT 1 AS id; \
+             GRANT USAGE ON SCHEMA rooms TO filler_of_views; \
+             GRANT SELECT, INSERT ON ALL TABLES IN SCHEMA rooms TO filler_of_views; \
+             ALTER ROLE filler_of_views IN DATABASE warehouse SET search_path = rooms",
+        )
+        .await;
+    for on_path in [false, true] {
+        let case = |name, permissions: &[Permission]| {
+            let case = Case::of("filler_of_views").on("rooms", name, permissions);
+            if on_path { case.with(|settings| settings.schema = None) } else { case }
+        };
+        case("plain", &[Read, Write]).passes().await;
+        for name in ["simple", "kept"] {
+            case(name, &[Read]).passes().await;
+            let message = case(name, &[Read, Write]).ends(Stage::Access, Reason::PermissionDenied).await;
+            assert!(message.contains("(Write): name a table"), "{message}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_table_in_a_schema_that_may_not_be_used_is_there_and_cannot_be_read() {
     Case::of("analyst").on("private", "secrets", &[]).passes().await;
     let message =

@@ -35,6 +35,8 @@ pub struct Catalog {
     pub schema_missing: bool,
     /// What the user may do with the table, where it is in it.
     pub table: Option<Rights>,
+    /// The server takes no writes, whatever is granted.
+    pub read_only: bool,
 }
 
 /// What the user may do with the table, and with its schema.
@@ -45,23 +47,39 @@ pub struct Rights {
     /// `SELECT` on the table.
     pub select: bool,
     /// `INSERT` on the table.
-    pub insert: bool,
+    pub insert: Insert,
+}
+
+/// Whether rows may be put into a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Insert {
+    /// The user has the right.
+    Granted,
+    /// The user lacks the right.
+    NotGranted,
+    /// It takes no rows, whatever is granted. Looked at where Write is asked for.
+    Impossible,
 }
 
 impl Rights {
-    /// Those in the first three columns of a row, in their order.
+    /// Those in the first four columns of a row, in their order; the last one says whether it takes rows.
     ///
     /// # Errors
     /// Where the columns are others.
     pub fn of(row: &Row) -> Result<Self, Error> {
-        Ok(Self { usage: granted(row, 0)?, select: granted(row, 1)?, insert: granted(row, 2)? })
+        let insert = match (granted(row, 2)?, granted(row, 3)?) {
+            (true, true) => Insert::Granted,
+            (false, true) => Insert::NotGranted,
+            (_, false) => Insert::Impossible,
+        };
+        Ok(Self { usage: granted(row, 0)?, select: granted(row, 1)?, insert })
     }
 
-    const fn allow(self, permission: Permission) -> bool {
+    fn allow(self, permission: Permission) -> bool {
         match permission {
             Permission::List => true,
             Permission::Read => self.usage && self.select,
-            Permission::Write => self.usage && self.insert,
+            Permission::Write => self.usage && self.insert == Insert::Granted,
         }
     }
 }
@@ -96,11 +114,23 @@ impl Target {
         };
         let missing: Vec<Permission> = self.permissions.iter().copied().filter(|p| !rights.allow(*p)).collect();
         if missing.is_empty() {
-            return Ok(());
+            return if catalog.read_only && self.permissions.contains(&Permission::Write) {
+                Err(Failure::new(FailureClass::TargetUnavailable)
+                    .about(about)
+                    .word("the server takes no writes: a standby, or read-only by default")
+                    .advice("name the server that does, or leave Write out of spec.permissions"))
+            } else {
+                Ok(())
+            };
         }
         let failure = Failure::new(FailureClass::PermissionDenied).about(about);
         let failure = missing.iter().fold(failure, |failure, permission| failure.word(permission.as_str()));
-        Err(if rights.usage { failure } else { failure.advice("grant USAGE on its schema and the permission on it") })
+        Err(match rights {
+            Rights { insert: Insert::Impossible, .. } if missing.contains(&Permission::Write) => failure
+                .advice("name a table, or a view that rows can be put into: this one takes none, whatever is granted"),
+            Rights { usage: false, .. } => failure.advice("grant USAGE on its schema and the permission on it"),
+            Rights { .. } => failure,
+        })
     }
 }
 
