@@ -415,7 +415,8 @@ async fn a_peer_cannot_make_us_compute() {
             }
         })
         .await;
-        plain(&peer).ends(Stage::Reach, Reason::ProtocolMismatch).await;
+        let message = plain(&peer).ends(Stage::Reach, Reason::ProtocolMismatch).await;
+        assert!(message.contains("more rounds than a probe computes"), "{message}");
         assert_eq!(heard.recv().await.unwrap(), b"");
     }
 }

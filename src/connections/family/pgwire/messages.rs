@@ -5,6 +5,9 @@ use std::sync::OnceLock;
 /// Longest message before the login is accepted, in bytes: libpq's limit for an error at this point (`MAX_ERRLEN`).
 const LONGEST: usize = 30_000;
 
+/// Most rounds of SCRAM that the driver computes. It refuses more by itself, and does not say that this is why.
+const ROUNDS: u32 = 100_000;
+
 /// How the server wants to know who we are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asked {
@@ -25,6 +28,8 @@ pub(super) enum Refused {
     NoPassword,
     #[error("the server asks for a readable password and is not verified")]
     UnverifiedPeer,
+    #[error("the server asks for more rounds than are computed")]
+    TooManyRounds,
     #[error("the server answers with a type that has to be asked for")]
     UnknownType,
 }
@@ -48,12 +53,24 @@ impl Gate<'_> {
                 Ok(())
             }
             // SASLContinue, SASLFinal
-            11 | 12 => return Ok(()),
+            11 => return rounds(body),
+            12 => return Ok(()),
             _ => Err(Refused::UnknownWay),
         };
         password?;
         self.asked.get_or_init(|| Asked::Password);
         if self.password { Ok(()) } else { Err(Refused::NoPassword) }
+    }
+}
+
+/// Refuses too many rounds in the server's first message of SCRAM: `r=…,s=…,i=…` (RFC 5802, section 5.1). What is no such message
+/// the driver refuses.
+fn rounds(body: &[u8]) -> Result<(), Refused> {
+    let rounds = body.split(|byte| *byte == b',').find_map(|part| part.strip_prefix(b"i=")).unwrap_or_default();
+    let number = std::str::from_utf8(rounds).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+    match number.map(|text| (text.parse::<u32>(), text)) {
+        Some((Ok(..=ROUNDS), _) | (Err(_), "")) | None => Ok(()),
+        Some(_) => Err(Refused::TooManyRounds),
     }
 }
 
@@ -167,6 +184,22 @@ impl Sent {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rounds_are_bounded_by_what_is_computed() {
+        for (body, expected) in [
+            ("r=x,s=c2FsdA==,i=4096", Ok(())),
+            ("r=i=9999999,s=c2FsdA==,i=100000", Ok(())),
+            ("r=x,s=c2FsdA==,i=100001", Err(Refused::TooManyRounds)),
+            ("r=x,s=c2FsdA==,i=99999999999999999999", Err(Refused::TooManyRounds)),
+            // The driver knows what to think of these.
+            ("r=x,s=c2FsdA==", Ok(())),
+            ("r=x,s=c2FsdA==,i=", Ok(())),
+            ("r=x,s=c2FsdA==,i=+9", Ok(())),
+        ] {
+            assert_eq!(rounds(body.as_bytes()), expected, "{body}");
+        }
+    }
 
     #[test]
     fn a_statement_with_a_name_is_noticed_wherever_the_bytes_are_cut() {
