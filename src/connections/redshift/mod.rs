@@ -32,7 +32,7 @@ pub const ABOUT: About = About {
     keys: &[Key { name: USERNAME, aliases: &["user"] }, Key::plain(PASSWORD), aws::KEYS[0], aws::KEYS[1], aws::KEYS[2]],
     // A serverless workgroup is billed for what it is asked.
     interval: Duration::from_mins(5),
-    // With `iam` nothing is locked; with a password it may be.
+    // With a password; with `iam` a login says so itself.
     lockout: Lockout::Possible,
     permissions: &[Permission::List, Permission::Read, Permission::Write],
     minimal: MINIMAL,
@@ -182,7 +182,8 @@ impl Definition for Settings {
             principal,
             target: Target { schema: self.schema.clone(), table: self.table.clone(), permissions },
         };
-        Ok(Prepared { probe: Box::new(probe), account, lockout: None })
+        let lockout = self.iam.as_ref().map(|_| Lockout::Impossible);
+        Ok(Prepared { probe: Box::new(probe), account, lockout })
     }
 }
 
@@ -459,8 +460,13 @@ mod tests {
         assert_eq!(required(&json!({"username": "analyst"})), [PASSWORD]);
         assert_eq!(required(&cluster(&json!({}))), [aws::ACCESS_KEY_ID, aws::SECRET_ACCESS_KEY]);
         assert_eq!(required(&workgroup()), [aws::ACCESS_KEY_ID, aws::SECRET_ACCESS_KEY]);
-        for (extra, data) in [(json!({}), PASSWORD_OF), (cluster(&json!({})), KEY), (workgroup(), KEY)] {
-            assert!(prepare(&settings(&extra), data, Mode::VerifyFull, &[]).is_ok(), "{extra}");
+        for (extra, data, lockout) in [
+            (json!({}), PASSWORD_OF, None),
+            (cluster(&json!({})), KEY, Some(Lockout::Impossible)),
+            (workgroup(), KEY, Some(Lockout::Impossible)),
+        ] {
+            let prepared = prepare(&settings(&extra), data, Mode::VerifyFull, &[]).unwrap();
+            assert_eq!(prepared.lockout, lockout, "{extra}: a temporary password locks nobody");
         }
         let Err(Refusal::Unusable(failure)) = prepare(&settings(&workgroup()), PASSWORD_OF, Mode::VerifyFull, &[])
         else {
