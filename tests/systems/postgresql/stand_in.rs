@@ -131,6 +131,16 @@ async fn a_peer_that_speaks_something_else_is_no_server_of_this_kind() {
 }
 
 #[tokio::test]
+async fn a_forbidden_address_is_not_dialled() {
+    let peer = letting_in(|_| empty()).await;
+    let message = plain(&peer).in_world(case::world(&[], &[])).ends(Stage::Reach, Reason::AddressNotAllowed).await;
+    assert!(message.contains(&peer.address.to_string()), "{message}");
+    assert_eq!(peer.accepted(), 0);
+    plain(&peer).passes().await;
+    assert_eq!(peer.accepted(), 1);
+}
+
+#[tokio::test]
 async fn ten_megabytes_are_not_read() {
     for beginning in [&[OK, READY][..], &[OK][..]] {
         let (sent, mut heard) = mpsc::unbounded_channel();

@@ -106,6 +106,31 @@ async fn a_readable_password_is_not_sent_to_a_peer_that_is_not_verified() {
 }
 
 #[tokio::test]
+async fn a_forbidden_address_is_not_dialled_whoever_is_there() {
+    let silent = || Peer::that(async |mut stream: TcpStream| drop(read_to_end(&mut stream).await));
+    let (host, api, sts) = (silent().await, silent().await, silent().await);
+    let iam = json!({"clusterIdentifier": "sales", "dbUser": "analyst"});
+    let asking = Case::at(host.address).asking(api.address, iam, "AKIAIOSFODNN7EXAMPLE", "hunter2");
+    let asking = asking.tls(|tls| tls.roots = Authority::new().roots());
+    let role = json!({
+        "roleARN": "arn:aws:iam::123456789012:role/analyst", "endpoint": format!("https://{}", sts.address),
+    });
+    for (peer, case) in [
+        (&host, plain(&host)),
+        (&api, asking.clone()),
+        (&sts, asking.but(&json!({ "assumeRole": role }))),
+    ] {
+        let forbidden = case.clone().in_world(case::world(&[], &[]));
+        let message = forbidden.ends(Stage::Reach, Reason::AddressNotAllowed).await;
+        assert!(message.contains(&peer.address.to_string()), "{message}");
+        assert_eq!(peer.accepted(), 0);
+        // What is allowed comes to it.
+        case.within(SOON).ends(Stage::Reach, Reason::TimedOut).await;
+        assert_eq!(peer.accepted(), 1);
+    }
+}
+
+#[tokio::test]
 async fn every_code_of_a_refused_login_has_its_name() {
     use {Reason as R, Stage as S};
     for (code, stage, reason) in [
