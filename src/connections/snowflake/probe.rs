@@ -180,8 +180,8 @@ impl Look {
     fn explain(&self, refused: &Refused, target: &Target, answer: &Answer) -> Failure {
         let failure = refused.failure();
         match refused.class() {
-            FailureClass::WrongCredentials if refused.is(answer::JWT_INVALID) => {
-                if jwt::clocks_differ(&answer.headers, now()) {
+            FailureClass::WrongCredentials if refused.is_about_the_key() => {
+                if refused.may_be_the_time() && jwt::clocks_differ(&answer.headers, now()) {
                     return refused.failure_as(FailureClass::ClockSkewed);
                 }
                 failure.advice(

@@ -42,6 +42,13 @@ async fn every_code_of_the_first_answer_has_its_name() {
         (401, "390318", "", S::Authenticate, R::CredentialsExpired),
         (403, "390422", "", S::Authenticate, R::SourceNotAllowed),
         (401, "390432", "", S::Authenticate, R::SourceNotAllowed),
+        (401, "394300", "", S::Authenticate, R::AuthenticationFailed),
+        (401, "394301", "", S::Authenticate, R::ClockSkewed),
+        (401, "394302", "", S::Authenticate, R::ClockSkewed),
+        (401, "394303", "", S::Authenticate, R::ClockSkewed),
+        (401, "394304", "", S::Authenticate, R::AuthenticationFailed),
+        (401, "394305", "", S::Authenticate, R::AuthenticationFailed),
+        (401, "394306", "", S::Authenticate, R::AuthenticationFailed),
         (401, "394400", "", S::Authenticate, R::AuthenticationFailed),
         (401, "390186", "", S::Access, R::TargetNotFoundOrNotPermitted),
         (401, "390189", "", S::Access, R::TargetNotFoundOrNotPermitted),
@@ -141,8 +148,17 @@ async fn a_token_that_is_refused_under_another_time_is_the_clocks_fault() {
         ("Fri, 06 Nov 2099 08:49:37 GMT", Reason::ClockSkewed),
         ("canary", Reason::AuthenticationFailed),
     ] {
-        let web = impostor(move |_| Some(refusal(401, "390144", "").header("date", date))).await;
-        of(&web).ends(Stage::Authenticate, reason).await;
+        for code in ["390144", "394300"] {
+            let web = impostor(move |_| Some(refusal(401, code, "").header("date", date))).await;
+            of(&web).ends(Stage::Authenticate, reason).await;
+        }
+    }
+    // What names another cause is not.
+    for code in ["394304", "394305", "394306"] {
+        let date = "Sun, 06 Nov 1994 08:49:37 GMT";
+        let web = impostor(move |_| Some(refusal(401, code, "").header("date", date))).await;
+        let message = of(&web).ends(Stage::Authenticate, Reason::AuthenticationFailed).await;
+        assert!(message.contains("SYSTEM$GET_LOGIN_FAILURE_DETAILS"), "{message}");
     }
     // It says nothing about what is not signed here.
     let web = impostor(|_| Some(refusal(401, "394400", "").header("date", "Sun, 06 Nov 1994 08:49:37 GMT"))).await;

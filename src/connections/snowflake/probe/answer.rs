@@ -10,8 +10,8 @@ use crate::failure::{Code, Failure, FailureClass};
 type Row = (&'static str, FailureClass);
 
 /// The codes that are known, from "Key Pair Authentication: Troubleshooting" and "Snowflake SQL API reference" of Snowflake's
-/// documentation, 2026, its drivers for Go and Java (`errors.go`, `Constants.java` and their tests), and what users of the API
-/// report.
+/// documentation, 2026, its drivers for Go, Java and Python (`errors.go`, `Constants.java` and their tests, `network.py`), and what
+/// users of the API report.
 const TABLE: &[Row] = &[
     // Who are you?
     ("390100", FailureClass::WrongCredentials),   // user or password
@@ -28,6 +28,14 @@ const TABLE: &[Row] = &[
     ("390318", FailureClass::CredentialsExpired), // an OAuth token
     ("390422", FailureClass::SourceNotAllowed),   // a network policy
     (NO_POLICY, FailureClass::SourceNotAllowed),
+    (JWT_UNCLEAR, FailureClass::WrongCredentials),
+    // A token that is made for each look has expired, is not valid yet, or is valid for too long.
+    ("394301", FailureClass::ClockSkewed),
+    ("394302", FailureClass::ClockSkewed),
+    ("394303", FailureClass::ClockSkewed),
+    (JWT_FINGERPRINT, FailureClass::WrongCredentials),
+    (JWT_ALGORITHM, FailureClass::WrongCredentials),
+    (JWT_FORMAT, FailureClass::WrongCredentials),
     ("394400", FailureClass::WrongCredentials), // a programmatic access token
     // What may you do?
     (ROLE_NOT_GRANTED, FailureClass::TargetNotFoundOrNotPermitted),
@@ -44,7 +52,13 @@ const TABLE: &[Row] = &[
 ];
 
 /// The token of a key pair is not taken; the documentation lists a dozen causes, and the answer does not tell which it is.
-pub(super) const JWT_INVALID: &str = "390144";
+const JWT_INVALID: &str = "390144";
+/// The same without its cause, where others come with it (`network.py`): the fingerprint is not that of the user's key, the
+/// algorithm, the form.
+const JWT_UNCLEAR: &str = "394300";
+const JWT_FINGERPRINT: &str = "394304";
+const JWT_ALGORITHM: &str = "394305";
+const JWT_FORMAT: &str = "394306";
 /// A programmatic access token of a user without a network policy.
 pub(super) const NO_POLICY: &str = "390432";
 pub(super) const ROLE_NOT_GRANTED: &str = "390186";
@@ -136,6 +150,16 @@ impl Refused {
     /// Whether it has this code.
     pub(super) fn is(&self, code: &str) -> bool {
         self.row.is_some_and(|(known, _)| *known == code)
+    }
+
+    /// Whether the token of a key pair was not taken.
+    pub(super) fn is_about_the_key(&self) -> bool {
+        [JWT_FINGERPRINT, JWT_ALGORITHM, JWT_FORMAT].iter().any(|code| self.is(code)) || self.may_be_the_time()
+    }
+
+    /// Whether it was not taken, and it is not said that its time is not why.
+    pub(super) fn may_be_the_time(&self) -> bool {
+        self.is(JWT_INVALID) || self.is(JWT_UNCLEAR)
     }
 
     /// Whether a statement was refused for a reason that is not listed.
