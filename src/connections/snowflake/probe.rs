@@ -82,6 +82,15 @@ struct Bearer {
     kind: Option<&'static str>,
 }
 
+/// What became of a statement that is explained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Plan {
+    Made,
+    /// A right is missing.
+    Denied,
+    Unclear(Refused),
+}
+
 #[async_trait]
 impl Probe for Look {
     async fn run(&self, net: &Network) -> Result<Proof, Failure> {
@@ -115,42 +124,74 @@ impl Look {
     /// Whether each asked permission is there.
     async fn prove(&self, net: &Network, bearer: &Bearer) -> Result<(), Failure> {
         let Some(target) = self.targets.first() else { return Ok(()) };
-        let (mut denied, mut unclear) = (Vec::new(), None);
+        let mut seen = Vec::new();
         for permission in &self.permissions {
-            let Some(statement) = target.proof(*permission) else { continue };
-            let answer = self.ask(net, bearer, &statement).await?;
-            let explained = match answer.whole() {
-                Ok(body) => answer::plan(answer.status, &body),
-                // A plan may be longer than what is read; a refusal is not.
-                Err(_) if answer.status.is_success() => Ok(()),
-                Err(too_large) => return Err(too_large),
-            };
-            let Err(refused) = explained else { continue };
-            match refused.class() {
-                // It was seen a moment ago.
-                FailureClass::PermissionDenied | FailureClass::TargetNotFoundOrNotPermitted
-                    if answer::is_let_in(refused.status) =>
-                {
-                    denied.push(*permission);
-                }
-                _ if refused.is_unclear() => unclear = Some((*permission, refused)),
-                _ => return Err(self.explain(&refused, target, &answer)),
-            }
+            seen.push((*permission, self.compiles(net, bearer, target, *permission).await?));
         }
+        let of = |wanted| seen.iter().find(|(permission, _)| *permission == wanted).map(|(_, plan)| *plan);
+        // The proof of Write needs SELECT as well, and a denial does not say which right is missing.
+        let write_denied = of(Permission::Write) == Some(Plan::Denied);
+        let readable = match of(Permission::Read) {
+            Some(read) => read == Plan::Made,
+            None if write_denied => self.compiles(net, bearer, target, Permission::Read).await? == Plan::Made,
+            None => true,
+        };
+        let denied: Vec<Permission> = seen
+            .iter()
+            .filter(|(permission, plan)| *plan == Plan::Denied && (readable || *permission != Permission::Write))
+            .map(|(permission, _)| *permission)
+            .collect();
         if !denied.is_empty() {
             let failure = Failure::new(FailureClass::PermissionDenied).about(target.shown());
             let failure = denied.iter().fold(failure, |failure, permission| failure.word(permission.as_str()));
-            return Err(if denied.contains(&Permission::Write) {
+            return Err(if write_denied {
                 failure.advice("grant SELECT for Read, and SELECT and INSERT for Write, to the role")
             } else {
                 failure
             });
         }
+        let unclear = seen.iter().rev().find_map(|(permission, plan)| match plan {
+            Plan::Unclear(refused) => Some((permission, refused)),
+            Plan::Made | Plan::Denied => None,
+        });
         match unclear {
             Some((permission, refused)) => {
                 Err(refused.failure_as(FailureClass::NotProvable).about(target.shown()).word(permission.as_str()))
             }
+            None if write_denied => Err(Failure::new(FailureClass::NotProvable)
+                .about(target.shown())
+                .word(Permission::Write.as_str())
+                .advice("grant SELECT to the role, without which INSERT is not proven, or leave Write out of spec.permissions")),
             None => Ok(()),
+        }
+    }
+
+    /// Whether the service makes a plan for what shows that `permission` is there.
+    async fn compiles(
+        &self,
+        net: &Network,
+        bearer: &Bearer,
+        target: &Target,
+        permission: Permission,
+    ) -> Result<Plan, Failure> {
+        let Some(statement) = target.proof(permission) else { return Ok(Plan::Made) };
+        let answer = self.ask(net, bearer, &statement).await?;
+        let explained = match answer.whole() {
+            Ok(body) => answer::plan(answer.status, &body),
+            // A plan may be longer than what is read; a refusal is not.
+            Err(_) if answer.status.is_success() => Ok(()),
+            Err(too_large) => return Err(too_large),
+        };
+        let Err(refused) = explained else { return Ok(Plan::Made) };
+        match refused.class() {
+            // It was seen a moment ago.
+            FailureClass::PermissionDenied | FailureClass::TargetNotFoundOrNotPermitted
+                if answer::is_let_in(refused.status) =>
+            {
+                Ok(Plan::Denied)
+            }
+            _ if refused.is_unclear() => Ok(Plan::Unclear(refused)),
+            _ => Err(self.explain(&refused, target, &answer)),
         }
     }
 
