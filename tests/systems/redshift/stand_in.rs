@@ -115,11 +115,9 @@ async fn a_forbidden_address_is_not_dialled_whoever_is_there() {
     let role = json!({
         "roleARN": "arn:aws:iam::123456789012:role/analyst", "endpoint": format!("https://{}", sts.address),
     });
-    for (peer, case) in [
-        (&host, plain(&host)),
-        (&api, asking.clone()),
-        (&sts, asking.but(&json!({ "assumeRole": role }))),
-    ] {
+    for (peer, case) in
+        [(&host, plain(&host)), (&api, asking.clone()), (&sts, asking.but(&json!({ "assumeRole": role })))]
+    {
         let forbidden = case.clone().in_world(case::world(&[], &[]));
         let message = forbidden.ends(Stage::Reach, Reason::AddressNotAllowed).await;
         assert!(message.contains(&peer.address.to_string()), "{message}");

@@ -54,9 +54,7 @@ async fn each_of_these_rights_is_needed() {
 #[tokio::test]
 async fn each_missing_permission_is_listed_and_no_other() {
     let schema = || granted(&["any green"]);
-    for (grants, words) in
-        [(&["SELECT"][..], "(Write)"), (&["INSERT"], "(Read)"), (&["REFERENCES"], "(Read)")]
-    {
+    for (grants, words) in [(&["SELECT"][..], "(Write)"), (&["INSERT"], "(Read)"), (&["REFERENCES"], "(Read)")] {
         let account = grants.iter().fold(schema(), on_a_b).start().await;
         let case = Case::of(&account).on("A_B").asks(&[Read, Write]);
         let message = case.ends(Stage::Access, Reason::PermissionDenied).await;
@@ -83,7 +81,10 @@ async fn who_may_not_read_is_not_said_to_lack_write() {
             None => assert_eq!(case.passes().await, Proof::default()),
             Some(reason) => {
                 let message = case.ends(Stage::Access, reason).await;
-                assert!(message.contains("table SHOP.PUBLIC.A_B") && message.contains("(Write): grant SELECT"), "{message}");
+                assert!(
+                    message.contains("table SHOP.PUBLIC.A_B") && message.contains("(Write): grant SELECT"),
+                    "{message}"
+                );
             }
         }
         assert_eq!(account.web.asked().len(), requests, "{grants:?}");

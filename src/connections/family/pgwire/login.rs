@@ -183,10 +183,12 @@ impl Login<'_> {
         let refused = error.source().and_then(|e| e.downcast_ref::<io::Error>()).and_then(|e| e.get_ref());
         match refused.and_then(|e| e.downcast_ref::<Refused>()) {
             Some(Refused::NotTheProtocol) => Failure::new(FailureClass::ProtocolMismatch),
-            Some(Refused::TooManyRounds) => Failure::new(FailureClass::ProtocolMismatch)
-                .word("it asks for more rounds than a probe computes"),
-            Some(Refused::UnknownType) => Failure::new(FailureClass::ProtocolMismatch)
-                .word("it answers with a type that no probe asks for"),
+            Some(Refused::TooManyRounds) => {
+                Failure::new(FailureClass::ProtocolMismatch).word("it asks for more rounds than a probe computes")
+            }
+            Some(Refused::UnknownType) => {
+                Failure::new(FailureClass::ProtocolMismatch).word("it answers with a type that no probe asks for")
+            }
             Some(Refused::UnverifiedPeer) => Failure::new(FailureClass::UnverifiedPeer),
             Some(Refused::UnknownWay) => Failure::new(FailureClass::AuthenticationMethodNotSupported),
             Some(Refused::NoPassword) => Failure::new(FailureClass::AuthenticationMethodNotSupported)
