@@ -32,7 +32,6 @@ async fn the_least_rights_of_the_documentation_are_enough() {
     of("lister", "orders").asks(&[List]).passes().await;
     of("reader", "orders").asks(&[List, Read]).passes().await;
     of("writer", "orders").asks(&[List, Read, Write]).passes().await;
-    of("reader", "empty").asks(&[Read]).passes().await;
     let below = |case: Case| case.with(|settings| settings.prefix = Some("2026/".to_owned()));
     below(of("reader", "orders")).asks(&[List, Read]).passes().await;
 }
@@ -88,6 +87,12 @@ async fn each_missing_permission_is_listed_and_no_other() {
 }
 
 #[tokio::test]
+async fn of_an_empty_bucket_behind_an_endpoint_the_right_to_read_is_denied_or_not_proven() {
+    of("reader", "empty").asks(&[Read]).ends(Stage::Access, Reason::PermissionNotProvable).await;
+    of("lister", "empty").asks(&[Read]).ends(Stage::Access, Reason::PermissionDenied).await;
+}
+
+#[tokio::test]
 async fn who_may_read_and_not_list_is_asked_nothing_more() {
     let getter = server().user("getter");
     let case = Case::plain(server().http, "orders").keys(&getter.key, &getter.secret).asks(&[List, Read, Write]);
@@ -139,7 +144,7 @@ async fn a_temporary_key_needs_its_token_and_ends() {
 #[tokio::test]
 async fn no_request_but_those_of_the_documentation_reaches_the_service() {
     of("writer", "orders").asks(&[List, Read, Write]).passes().await;
-    of("writer", "empty").asks(&[List, Read, Write]).passes().await;
+    of("writer", "empty").asks(&[List, Read, Write]).ends(Stage::Access, Reason::PermissionNotProvable).await;
     assuming(of("assumer", "orders"), Some(server().external_id())).asks(&[Read]).passes().await;
     let absent = "connection-operator/no-such-object";
     let listed = [

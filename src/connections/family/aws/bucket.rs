@@ -30,6 +30,12 @@ const NO_SUCH_KEY: &str = "connection-operator/no-such-object";
 /// An upload that was never begun.
 const NO_SUCH_UPLOAD: &str = "connection-operator-no-such-upload";
 
+/// What a service says of an object that does not exist.
+const ABSENT: &str = "NoSuchKey";
+
+const NOTHING_TO_READ: &str = "put an object below the prefix: this system tells everybody who may list that an object does not exist, \
+    so only one that does shows the right; or leave Read out of spec.permissions";
+
 /// A bucket, where it is, and what must be permitted in it.
 #[derive(Debug)]
 pub struct Bucket {
@@ -99,7 +105,9 @@ impl Bucket {
         }
         match unclear {
             Some((permission, refused)) => {
-                Err(refused.failure_as(FailureClass::NotProvable).about(self.shown()).word(permission.as_str()))
+                let failure = refused.failure_as(FailureClass::NotProvable).about(self.shown());
+                let failure = failure.word(permission.as_str());
+                Err(if refused.is(ABSENT) { failure.advice(NOTHING_TO_READ) } else { failure })
             }
             None => Ok(()),
         }
@@ -149,8 +157,7 @@ impl Bucket {
         }
     }
 
-    /// Whether an object can be read: one byte of the one that was listed, or one that does not exist, about which only those
-    /// are told who may list and read.
+    /// Whether an object can be read: one byte of the one that was listed, or one that does not exist.
     async fn may_read(&self, client: &Client, door: &Door, listed: &ListObjectsV2Output) -> Result<Right, Failure> {
         let first = listed.contents().first().and_then(|object| object.key()).map(str::to_owned);
         let request = client
@@ -161,12 +168,23 @@ impl Bucket {
             .set_request_payer(self.payer());
         match request.send().await {
             Ok(_) => Ok(Right::Granted),
-            Err(error) => {
-                let refused = door.refused(&error)?;
-                // It was empty; archived; or deleted since.
-                let granted = ["InvalidRange", "InvalidObjectState", "NoSuchKey"].iter().any(|code| refused.is(code));
-                if granted { Ok(Right::Granted) } else { self.right(refused) }
-            }
+            Err(error) => self.right_to_read(door.refused(&error)?),
+        }
+    }
+
+    /// What a refused request for an object shows about the right to read.
+    fn right_to_read(&self, refused: Refused) -> Result<Right, Failure> {
+        let is_one_of = |codes: &[&str]| codes.iter().any(|code| refused.is(code));
+        // It is empty, or archived.
+        if is_one_of(&["InvalidRange", "InvalidObjectState"]) {
+            return Ok(Right::Granted);
+        }
+        match &self.url {
+            // AWS says that there is no such object to those only who may read and "also" list ("GetObject" of the API Reference).
+            None if is_one_of(&[ABSENT]) => Ok(Right::Granted),
+            // Others say so to everybody who may list: Ceph to all, MinIO to those without keys.
+            Some(_) if is_one_of(&[ABSENT]) => Ok(Right::Unclear(refused)),
+            _ => self.right(refused),
         }
     }
 
@@ -239,6 +257,7 @@ impl Bucket {
 }
 
 /// What a request showed about a right.
+#[derive(Debug, PartialEq, Eq)]
 enum Right {
     Granted,
     Denied,
@@ -261,4 +280,60 @@ pub fn uri(name: &str, prefix: Option<&str>) -> String {
     let prefix = prefix.map(|prefix| prefix.split('/').map(text::encode).collect::<Vec<_>>().join("/"));
     let prefix = prefix.map(|prefix| format!("/{prefix}")).unwrap_or_default();
     format!("s3://{}{prefix}", text::encode(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::StatusCode;
+
+    use super::*;
+    use crate::failure::Reason;
+
+    /// A bucket of AWS, or with `url` of another system.
+    fn bucket(url: Option<&str>, permissions: &[Permission]) -> Bucket {
+        Bucket {
+            name: "orders".to_owned(),
+            prefix: String::new(),
+            region: Region("eu-central-1".to_owned()),
+            url: url.map(str::to_owned),
+            path_style: false,
+            requester_pays: false,
+            tls: Tls::default(),
+            permissions: permissions.to_vec(),
+        }
+    }
+
+    fn refused(status: u16, code: &str) -> Refused {
+        Refused { status: StatusCode::from_u16(status).unwrap(), code: Some(code.to_owned()), region: None }
+    }
+
+    #[test]
+    fn that_an_object_is_absent_shows_the_right_to_read_at_aws_only() {
+        let (amazon, other) =
+            (bucket(None, &[Permission::Read]), bucket(Some("https://minio:9000"), &[Permission::Read]));
+        let absent = || refused(404, "NoSuchKey");
+        assert_eq!(amazon.right_to_read(absent()).unwrap(), Right::Granted);
+        assert_eq!(other.right_to_read(absent()).unwrap(), Right::Unclear(absent()));
+        for bucket in [amazon, other] {
+            assert_eq!(bucket.right_to_read(refused(416, "InvalidRange")).unwrap(), Right::Granted);
+            assert_eq!(bucket.right_to_read(refused(403, "InvalidObjectState")).unwrap(), Right::Granted);
+            assert_eq!(bucket.right_to_read(refused(403, "AccessDenied")).unwrap(), Right::Denied);
+            assert!(bucket.right_to_read(refused(503, "SlowDown")).is_err());
+        }
+    }
+
+    #[test]
+    fn who_may_not_list_a_bucket_of_aws_is_told_which_right_is_missing() {
+        let denied = refused(403, "AccessDenied");
+        for (permissions, word) in
+            [(&[Permission::List, Permission::Read][..], "List"), (&[Permission::Read], "s3:ListBucket")]
+        {
+            let failure = bucket(None, permissions).explain(&denied);
+            assert_eq!(failure.reason(), Reason::PermissionDenied);
+            let expected = format!("not permitted on bucket orders (AccessDenied, {word})");
+            assert!(failure.message().starts_with(&expected), "{}", failure.message());
+            let elsewhere = bucket(Some("https://minio:9000"), permissions).explain(&denied);
+            assert_eq!(elsewhere.reason(), Reason::TargetNotFoundOrNotPermitted);
+        }
+    }
 }
