@@ -206,7 +206,7 @@ async fn a_role_that_is_not_given_is_named_and_no_broker_is_dialled() {
     let denied = "<ErrorResponse><Error><Code>AccessDenied</Code><Message>canary</Message></Error></ErrorResponse>";
     let sts = sts(move |_| Some(Answer::new(403, denied))).await;
     let broker = Broker::of(AS_THE_ROLE).await;
-    let message = assuming(signed(&broker), &sts).ends(Stage::Access, Reason::PermissionDenied).await;
+    let message = assuming(signed(&broker), &sts).ends(Stage::Authenticate, Reason::AuthenticationFailed).await;
     assert!(message.contains(ROLE) && message.contains("sts:AssumeRole"), "{message}");
     assert_eq!(broker.peer.accepted(), 0);
 }

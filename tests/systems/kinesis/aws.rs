@@ -163,7 +163,7 @@ async fn a_role_that_may_not_be_assumed_is_named() {
         assuming(of("assumer", "orders"), None),
         assuming(of("auditor", "orders"), Some(server().external_id())),
     ] {
-        let message = case.ends(Stage::Access, Reason::PermissionDenied).await;
+        let message = case.ends(Stage::Authenticate, Reason::AuthenticationFailed).await;
         assert!(message.contains(server().role()) && message.contains("sts:AssumeRole"), "{message}");
     }
 }

@@ -114,7 +114,7 @@ async fn each_right_that_the_call_needs_is_needed() {
 async fn a_role_asks_for_what_its_owner_may_not() {
     of("assumer").ends(Stage::Access, Reason::PermissionDenied).await;
     assuming(of("assumer"), "ext-1").on("sales", "orders", &[Read]).passes().await;
-    let message = assuming(of("assumer"), "another").ends(Stage::Access, Reason::PermissionDenied).await;
+    let message = assuming(of("assumer"), "another").ends(Stage::Authenticate, Reason::AuthenticationFailed).await;
     assert!(message.contains(moto::server().role()) && message.contains("sts:AssumeRole"), "{message}");
 }
 

@@ -2,13 +2,16 @@
 
 use super::{AssumeRole, Keys, Region, call::Service, codes::Refused, xml};
 use crate::{
-    failure::{Failure, FailureClass},
+    failure::{Failure, FailureClass, Stage},
     net::{Network, tls::Tls},
     secret::SecretValue,
 };
 
 /// How long the role's keys are good for, in seconds: the least that AWS allows, and more than the longest probe takes.
 const DURATION: &str = "900";
+
+const NOT_GIVEN: &str =
+    "let these keys assume the role: its trust policy must name them, and the external id if it demands one";
 
 /// Whom to ask, for what.
 #[derive(Clone, Debug)]
@@ -31,8 +34,8 @@ impl Exchange {
     /// The role's keys.
     ///
     /// # Errors
-    /// What did not pass on the way, or what the service said: `AuthenticationFailed` about the keys of the Secret,
-    /// `PermissionDenied` about the role, which may not be assumed or does not exist; AWS does not tell.
+    /// What did not pass on the way, or what the service said: `AuthenticationFailed` about the keys of the Secret, or about the
+    /// role, which may not be assumed or does not exist; AWS does not tell.
     pub async fn keys(&self, net: &Network, own: &Keys) -> Result<Keys, Failure> {
         let service = Service { name: "sts", region: &self.region, url: &self.url };
         let name = self.role.session_name.as_deref().unwrap_or("connection-operator");
@@ -48,14 +51,18 @@ impl Exchange {
         let keys = reply.map_err(|refused| self.explain(&refused)).and_then(|document| read(&document));
         keys.map_err(|failure| net.about(failure))
     }
+    /// What the service's answer means. Nothing of it is about the type's own target, which was not dialled yet.
 
     fn explain(&self, refused: &Refused) -> Failure {
-        match refused.class() {
-            FailureClass::PermissionDenied => refused
-                .failure()
+        let about_the_role = |advice| {
+            refused
+                .failure_as(FailureClass::WrongCredentials)
                 .about(self.role.shown())
                 .word("sts:AssumeRole")
-                .advice("let these keys assume the role: its trust policy must name them, and the external id if it demands one"),
+                .advice(advice)
+        };
+        match refused.class() {
+            class if class.row().stage == Some(Stage::Access) => about_the_role(NOT_GIVEN),
             _ => refused.failure(),
         }
     }
