@@ -140,8 +140,8 @@ impl Definition for Settings {
             path_style: s3.is_some(),
             url: s3,
             requester_pays: false,
-            // The name of the server is about Athena's.
-            tls: Tls { server_name: None, ..tls },
+            // What `tls` says of a server's name is about Athena's.
+            tls: aws::second(&tls, self.s3_endpoint.as_ref()),
             permissions,
         });
         Ok(Prepared { probe: Box::new(Look { athena, results, keys, exchange }), account, lockout: None })

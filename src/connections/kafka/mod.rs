@@ -21,10 +21,7 @@ use super::{
 };
 use crate::{
     failure::Setting,
-    net::{
-        Endpoint,
-        tls::{Mode, Tls},
-    },
+    net::{Endpoint, tls::Tls},
     secret::{Credentials, Digest, Key, Method, SecretValue},
 };
 
@@ -187,9 +184,7 @@ pub struct Msk {
 
 impl Msk {
     fn signer(&self, keys: Keys, namespace: &str, tls: &Tls) -> Signer {
-        // Keys come back from there, so the service is verified by its name whatever is enough for the brokers.
-        let tls = Tls { mode: Mode::VerifyFull, ..tls.clone() };
-        let exchange = self.assume_role.as_ref().map(|role| sts::Exchange::of(role, &self.region, namespace, &tls));
+        let exchange = self.assume_role.as_ref().map(|role| sts::Exchange::of(role, &self.region, namespace, tls));
         Signer { region: self.region.clone(), keys, exchange }
     }
 

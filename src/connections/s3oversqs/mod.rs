@@ -121,8 +121,8 @@ impl Definition for Settings {
             url: self.queue_of_region().unwrap_or_else(|| self.queue_url.0.clone()),
             region: self.region.clone(),
             endpoint: self.region.url("sqs", self.sqs_endpoint.as_ref(), &namespace),
-            // The name of the server is about the bucket's.
-            tls: Tls { server_name: None, ..tls.clone() },
+            // What `tls` says of a server's name is about the bucket's.
+            tls: aws::second(&tls, self.sqs_endpoint.as_ref()),
             owner: match role.and_then(AssumeRole::account) {
                 Some(own) if own == account => Owner::Ours,
                 Some(_) | None => Owner::Unknown,

@@ -131,6 +131,22 @@ async fn a_role_that_may_not_be_assumed_is_named() {
 }
 
 #[tokio::test]
+async fn the_service_that_gives_roles_is_verified_whatever_is_enough_for_the_bucket() {
+    let case = assuming(of("assumer", "orders"), Some(server().external_id()));
+    // Where the certificate is for another name.
+    let misnamed = HttpUrl(format!("https://127.0.0.2:{}", server().https.port()));
+    let elsewhere =
+        case.clone().with(|settings| settings.assume_role.as_mut().expect("a role").endpoint = Some(misnamed));
+    for mode in [Mode::Require, Mode::VerifyCa] {
+        let case = elsewhere.clone().tls(|tls| tls.mode = mode);
+        let message = case.ends(Stage::Reach, Reason::CertificateNameMismatch).await;
+        assert!(message.contains("127.0.0.2"), "{message}");
+    }
+    let case = case.tls(|tls| (tls.mode, tls.roots) = (Mode::Require, server().said.other_ca()));
+    case.ends(Stage::Reach, Reason::CertificateUntrusted).await;
+}
+
+#[tokio::test]
 async fn a_temporary_key_needs_its_token_and_ends() {
     let session = with_keys(&server().session(), "orders");
     session.clone().asks(&[List, Read]).passes().await;

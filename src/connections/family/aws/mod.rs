@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     connections::{Refusal, fields::HttpUrl},
     failure::{Code, Failure, Setting},
-    net::tls::Mode,
+    net::tls::{Mode, Tls},
     secret::{Credentials, Key, Method, SecretValue},
 };
 
@@ -70,6 +70,17 @@ pub fn check_endpoints(endpoints: &[&Option<HttpUrl>], role: Option<&AssumeRole>
         return Err(Refusal::Invalid(STS_SCHEME.to_owned()));
     }
     Ok(())
+}
+
+/// How a service is secured that the settings of `tls` are not about, but for the CAs that they trust: its certificate is verified in
+/// full, by its own name.
+pub fn verified(tls: &Tls) -> Tls {
+    Tls { mode: Mode::VerifyFull, server_name: None, ..tls.clone() }
+}
+
+/// How a type's second service is secured: as `tls` says where its endpoint is named, else it is AWS's own.
+pub fn second(tls: &Tls, endpoint: Option<&HttpUrl>) -> Tls {
+    if endpoint.is_some() { Tls { server_name: None, ..tls.clone() } } else { verified(tls) }
 }
 
 /// The regions that a message may name (the regions of the partitions aws, aws-cn and aws-us-gov, from "AWS Regions" of the
@@ -304,6 +315,19 @@ mod tests {
         assert_eq!(region.url("sts", None, "shop"), "https://sts.cn-north-1.amazonaws.com.cn/");
         for named in ["https://sts:8443", "https://sts:8443/"] {
             assert_eq!(region.url("sts", Some(&HttpUrl(named.to_owned())), "shop"), "https://sts.shop.svc:8443/");
+        }
+    }
+
+    #[test]
+    fn what_is_awss_own_beside_a_types_endpoint_is_verified_in_full() {
+        let tls = Tls { mode: Mode::Require, server_name: Some("minio".to_owned()), ..Tls::default() };
+        let url = HttpUrl("https://minio:9000".to_owned());
+        for (tls, mode) in [
+            (verified(&tls), Mode::VerifyFull),
+            (second(&tls, None), Mode::VerifyFull),
+            (second(&tls, Some(&url)), Mode::Require),
+        ] {
+            assert_eq!((tls.mode, tls.server_name), (mode, None));
         }
     }
 

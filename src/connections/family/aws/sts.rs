@@ -1,6 +1,6 @@
 //! The Security Token Service: the keys of a role, for those of the Secret.
 
-use super::{AssumeRole, Keys, Region, call::Service, codes::Refused, xml};
+use super::{AssumeRole, Keys, Region, call::Service, codes::Refused, verified, xml};
 use crate::{
     failure::{Failure, FailureClass, Stage},
     net::{Network, tls::Tls},
@@ -23,12 +23,11 @@ pub struct Exchange {
 }
 
 impl Exchange {
-    /// Asks the service of `region`, or the endpoint that the role names, about `role`. `tls.serverName` is about the type's own
-    /// endpoint and not used here; the trusted CAs are.
+    /// Asks the service of `region`, or the endpoint that the role names, about `role`. Keys come back from there, so it is verified
+    /// by its name whatever is enough for the type's own endpoint, unless its URL says `http`.
     pub fn of(role: &AssumeRole, region: &Region, namespace: &str, tls: &Tls) -> Self {
         let url = region.url("sts", role.endpoint.as_ref(), namespace);
-        let tls = Tls { server_name: None, ..tls.clone() };
-        Self { role: role.clone(), region: region.clone(), url, tls }
+        Self { role: role.clone(), region: region.clone(), url, tls: verified(tls) }
     }
 
     /// The role's keys.
@@ -51,8 +50,8 @@ impl Exchange {
         let keys = reply.map_err(|refused| self.explain(&refused)).and_then(|document| read(&document));
         keys.map_err(|failure| net.about(failure))
     }
-    /// What the service's answer means. Nothing of it is about the type's own target, which was not dialled yet.
 
+    /// What the service's answer means. Nothing of it is about the type's own target, which was not dialled yet.
     fn explain(&self, refused: &Refused) -> Failure {
         let about_the_role = |advice| {
             refused
