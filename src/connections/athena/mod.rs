@@ -20,10 +20,7 @@ use super::{
     fields::HttpUrl,
     text,
 };
-use crate::{
-    net::tls::Tls,
-    secret::{Digest, Method},
-};
+use crate::{net::tls::Tls, secret::Method};
 
 /// What is the same for every Athena connection.
 pub const ABOUT: About = About {
@@ -125,13 +122,8 @@ impl Definition for Settings {
             database: self.database.clone(),
             output: self.output().map(|(bucket, prefix)| format!("s3://{bucket}/{}", folder(prefix))),
         };
-        let account = Digest::of([
-            athena.url.as_bytes(),
-            s3.as_deref().unwrap_or_default().as_bytes(),
-            self.region.0.as_bytes(),
-            keys.id.expose(),
-            role.map_or(&[][..], |role| role.role_arn.as_bytes()),
-        ]);
+        let urls = [athena.url.as_str(), s3.as_deref().unwrap_or_default()];
+        let account = aws::account(&urls, &self.region, Some(&keys), role);
         let exchange = role.map(|role| sts::Exchange::of(role, &self.region, &namespace, &tls));
         let results = self.output().filter(|_| !permissions.is_empty()).map(|(bucket, prefix)| Bucket {
             name: bucket.to_owned(),

@@ -16,10 +16,7 @@ use super::{
     fields::HttpUrl,
     text,
 };
-use crate::{
-    net::tls::Tls,
-    secret::{Digest, Method},
-};
+use crate::{net::tls::Tls, secret::Method};
 
 /// What is the same for every Kinesis connection.
 pub const ABOUT: About = About {
@@ -101,12 +98,7 @@ impl Definition for Settings {
         let keys = Keys::take(&mut credentials, &secret)?;
         let url = self.region.url("kinesis", self.endpoint.as_ref(), &namespace);
         let role = self.assume_role.as_ref();
-        let account = Digest::of([
-            url.as_bytes(),
-            self.region.0.as_bytes(),
-            keys.id.expose(),
-            role.map_or(&[][..], |role| role.role_arn.as_bytes()),
-        ]);
+        let account = aws::account(&[&url], &self.region, Some(&keys), role);
         let probe = Look {
             stream: self.stream.as_deref().map(Stream::of),
             exchange: role.map(|role| sts::Exchange::of(role, &self.region, &namespace, &tls)),

@@ -20,10 +20,7 @@ use super::{
     fields::HttpUrl,
     text,
 };
-use crate::{
-    net::tls::Tls,
-    secret::{Digest, Method},
-};
+use crate::{net::tls::Tls, secret::Method};
 
 /// What is the same for every S3 connection.
 pub const ABOUT: About = About {
@@ -102,12 +99,7 @@ impl Definition for Settings {
         let keys = if self.is_anonymous() { None } else { Some(Keys::take(&mut credentials, &secret)?) };
         let url = self.endpoint.as_ref().map(|endpoint| endpoint.complete(&namespace).trim_end_matches('/').to_owned());
         let role = self.assume_role.as_ref();
-        let account = Digest::of([
-            url.as_deref().unwrap_or_default().as_bytes(),
-            self.region.0.as_bytes(),
-            keys.as_ref().map_or(&[][..], |keys| keys.id.expose()),
-            role.map_or(&[][..], |role| role.role_arn.as_bytes()),
-        ]);
+        let account = aws::account(&[url.as_deref().unwrap_or_default()], &self.region, keys.as_ref(), role);
         let exchange = role.map(|role| sts::Exchange::of(role, &self.region, &namespace, &tls));
         let bucket = Bucket {
             name: self.bucket.clone(),

@@ -20,10 +20,7 @@ use super::{
     fields::HttpUrl,
     text,
 };
-use crate::{
-    net::tls::Tls,
-    secret::{Digest, Method},
-};
+use crate::{net::tls::Tls, secret::Method};
 
 /// What is the same for every S3 over SQS connection.
 pub const ABOUT: About = About {
@@ -128,13 +125,8 @@ impl Definition for Settings {
                 Some(_) | None => Owner::Unknown,
             },
         };
-        let login = Digest::of([
-            queue.endpoint.as_bytes(),
-            url.as_deref().unwrap_or_default().as_bytes(),
-            self.region.0.as_bytes(),
-            keys.id.expose(),
-            role.map_or(&[][..], |role| role.role_arn.as_bytes()),
-        ]);
+        let urls = [queue.endpoint.as_str(), url.as_deref().unwrap_or_default()];
+        let login = aws::account(&urls, &self.region, Some(&keys), role);
         let exchange = role.map(|role| sts::Exchange::of(role, &self.region, &namespace, &tls));
         let bucket = Bucket {
             name: self.bucket.clone(),

@@ -8,10 +8,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    connections::{Refusal, fields::HttpUrl},
+    connections::{
+        Refusal,
+        fields::{HttpUrl, UrlParts},
+    },
     failure::{Code, Failure, Setting},
     net::tls::{Mode, Tls},
-    secret::{Credentials, Key, Method, SecretValue},
+    secret::{Credentials, Digest, Key, Method, SecretValue},
 };
 
 pub mod bucket;
@@ -204,6 +207,15 @@ impl AssumeRole {
         self.role_arn.split(':').nth(4)
     }
 
+    /// What tells one login as it from another: all that its trust policy may look at, and who is asked for it. The parts hold no
+    /// space.
+    pub fn identity(&self) -> String {
+        let Self { role_arn, external_id, session_name, endpoint } = self;
+        let of = |part: &Option<String>| part.clone().unwrap_or_default();
+        let place = endpoint.as_ref().map(|endpoint| place(&endpoint.0)).unwrap_or_default();
+        format!("{role_arn} {} {} {place}", of(external_id), of(session_name))
+    }
+
     /// Checks what the schema checks too, for objects that were stored under an older one.
     ///
     /// # Errors
@@ -246,6 +258,22 @@ impl Keys {
             token,
         })
     }
+}
+
+/// Who logs in where, by which a rejected login is remembered: the hosts of `urls` with their ports, the region, whose access key it
+/// is, and the role.
+pub fn account(urls: &[&str], region: &Region, keys: Option<&Keys>, role: Option<&AssumeRole>) -> Digest {
+    let places: Vec<String> = urls.iter().map(|url| place(url)).collect();
+    let role = role.map(AssumeRole::identity).unwrap_or_default();
+    let id = keys.map_or(&[][..], |keys| keys.id.expose());
+    Digest::of(places.iter().map(String::as_bytes).chain([region.0.as_bytes(), id, role.as_bytes()]))
+}
+
+/// The host of a URL, in small letters, and its port.
+fn place(url: &str) -> String {
+    let url = HttpUrl(url.to_ascii_lowercase());
+    let UrlParts { host, port, .. } = url.parts();
+    format!("{host}:{}", port.unwrap_or(if url.is_plain() { 80 } else { 443 }))
 }
 
 /// The region that the error document of S3 names, a peer's word.
@@ -315,6 +343,28 @@ mod tests {
         assert_eq!(region.url("sts", None, "shop"), "https://sts.cn-north-1.amazonaws.com.cn/");
         for named in ["https://sts:8443", "https://sts:8443/"] {
             assert_eq!(region.url("sts", Some(&HttpUrl(named.to_owned())), "shop"), "https://sts.shop.svc:8443/");
+        }
+    }
+
+    #[test]
+    fn an_account_is_a_place_a_key_and_all_that_makes_a_role() {
+        let (key, region) = (keys(b"AKIA", b"secret", None).unwrap(), Region("eu-central-1".to_owned()));
+        let role = |extra: serde_json::Value| {
+            let mut role = serde_json::json!({"roleARN": "arn:aws:iam::123456789012:role/reader"});
+            role.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+            serde_json::from_value::<AssumeRole>(role).unwrap()
+        };
+        let of = |url: &str, role: Option<&AssumeRole>| account(&[url], &region, Some(&key), role);
+        let base = of("https://minio.shop.svc", None);
+        assert_eq!(of("https://MinIO.shop.svc:443/base/", None), base);
+        assert_ne!(of("http://minio.shop.svc", None), base);
+        let known = of("https://minio.shop.svc", Some(&role(serde_json::json!({"endpoint": "https://STS:443"}))));
+        assert_eq!(of("https://minio.shop.svc", Some(&role(serde_json::json!({"endpoint": "https://sts"})))), known);
+        let mut seen = vec![base, known];
+        for other in ["{}", r#"{"externalID": "ab"}"#, r#"{"sessionName": "ab"}"#, r#"{"endpoint": "https://other"}"#] {
+            let account = of("https://minio.shop.svc", Some(&role(serde_json::from_str(other).unwrap())));
+            assert!(!seen.contains(&account), "{other}");
+            seen.push(account);
         }
     }
 
