@@ -243,8 +243,10 @@ impl Definition for Settings {
         };
         let places: Vec<String> = brokers.iter().map(Endpoint::to_string).collect();
         let role = self.msk.as_ref().and_then(|msk| msk.assume_role.as_ref());
-        let role = role.map_or(&[][..], |role| role.role_arn.as_bytes());
-        let account = Digest::of(places.iter().map(String::as_bytes).chain([who, role]));
+        let role = role.map(AssumeRole::identity).unwrap_or_default();
+        let account = Digest::of(places.iter().map(String::as_bytes).chain([who, role.as_bytes()]));
+        // No number of rejections locks an access key.
+        let lockout = matches!(login, Principal::Signed(_)).then_some(Lockout::Impossible);
         let probe = Look {
             brokers,
             tls,
@@ -254,7 +256,7 @@ impl Definition for Settings {
             group: self.consumer_group.clone(),
             permissions,
         };
-        Ok(Prepared { probe: Box::new(probe), account, lockout: None })
+        Ok(Prepared { probe: Box::new(probe), account, lockout })
     }
 }
 
@@ -541,6 +543,15 @@ mod tests {
         assert_eq!(required(json!({"saslMechanism": "OAUTHBEARER"})), Some(vec![TOKEN]));
         assert_eq!(required(oauth()), Some(vec![CLIENT_SECRET]));
         assert_eq!(required(msk(&json!({}))), Some(vec![aws::ACCESS_KEY_ID, aws::SECRET_ACCESS_KEY]));
+    }
+
+    #[test]
+    fn an_access_key_is_the_one_login_that_no_rejection_locks() {
+        let lockout =
+            |extra: serde_json::Value, data: &[(&str, &str)]| prepare(&settings(&extra), data, &[]).unwrap().lockout;
+        let key = [("accessKeyId", "AKIA"), ("secretAccessKey", "secret")];
+        assert_eq!(lockout(msk(&json!({})), &key), Some(Lockout::Impossible));
+        assert_eq!(lockout(json!({"saslMechanism": "PLAIN"}), READER), None);
     }
 
     #[test]
