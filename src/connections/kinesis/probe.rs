@@ -208,7 +208,7 @@ impl Look {
             Ok(answer) => Ok(Ok(answer)),
             Err(refused) => match refused.class() {
                 FailureClass::PermissionDenied => Ok(Err(Lack::Denied(action))),
-                FailureClass::ProtocolMismatch => Ok(Err(Lack::Unclear(refused))),
+                _ if refused.leaves_open() => Ok(Err(Lack::Unclear(refused))),
                 _ => Err(self.explain(&refused, action)),
             },
         }

@@ -374,8 +374,8 @@ impl Grant {
                 .word(action)
                 .advice("let these keys call it, for this database and, at a cluster, for this database user; or correct these names"),
             FailureClass::TargetNotFound | FailureClass::TargetUnavailable => refused.failure().about(about),
-            FailureClass::AuthenticationMethodNotSupported => refused
-                .failure()
+            _ if refused.is("UnsupportedOperation") => refused
+                .failure_as(FailureClass::AuthenticationMethodNotSupported)
                 .word(action)
                 .advice("use a password instead of redshift.iam: the service gives none for this cluster"),
             _ => refused.failure(),

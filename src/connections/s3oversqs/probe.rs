@@ -142,7 +142,7 @@ impl Queue {
             Err(refused) if refused.is("ReceiptHandleIsInvalid") => Ok(Deleting::Granted),
             Err(refused) => match refused.class() {
                 FailureClass::PermissionDenied => Ok(Deleting::Denied),
-                FailureClass::ProtocolMismatch => Ok(Deleting::Unclear(Some(refused))),
+                _ if refused.leaves_open() => Ok(Deleting::Unclear(Some(refused))),
                 _ => Err(self.explain(&refused)),
             },
         }

@@ -50,15 +50,26 @@ async fn every_code_of_the_first_answer_has_its_name() {
         (400, "InvalidToken", S::Authenticate, R::AuthenticationFailed),
         (400, "AuthorizationHeaderMalformed", S::Authenticate, R::AuthenticationFailed),
         (400, "ExpiredToken", S::Authenticate, R::CredentialsExpired),
+        (401, "Unauthorized", S::Authenticate, R::AuthenticationFailed),
+        (403, "UserSuspended", S::Authenticate, R::AccountLocked),
         (403, "RequestTimeTooSkewed", S::Authenticate, R::ClockSkewed),
+        (400, "ExpiredRequest", S::Authenticate, R::ClockSkewed),
         (403, "AccessDenied", S::Access, R::TargetNotFoundOrNotPermitted),
         (403, "AllAccessDisabled", S::Access, R::TargetNotFoundOrNotPermitted),
+        (403, "OptInRequired", S::Access, R::TargetNotFoundOrNotPermitted),
+        (403, "NotEntitled", S::Access, R::TargetNotFoundOrNotPermitted),
         (404, "NoSuchBucket", S::Access, R::TargetNotFound),
+        (400, "InvalidBucketName", S::Access, R::TargetNotFound),
+        (404, "NoSuchAccessPoint", S::Access, R::TargetNotFound),
+        (400, "InvalidAccessPointAliasError", S::Access, R::TargetNotFound),
         (301, "PermanentRedirect", S::Access, R::WrongRegion),
         (503, "SlowDown", S::Authenticate, R::Throttled),
         (503, "ServiceUnavailable", S::Authenticate, R::ServerUnavailable),
         (500, "InternalError", S::Authenticate, R::ServerUnavailable),
         (307, "TemporaryRedirect", S::Authenticate, R::ServerUnavailable),
+        // It speaks the protocol, and finds fault with the request.
+        (400, "InvalidArgument", S::Authenticate, R::ServerUnavailable),
+        (501, "NotImplemented", S::Authenticate, R::ServerUnavailable),
     ] {
         let web =
             Web::that(move |_| Some(Answer::new(status, error(code)).header("location", "http://127.0.0.1:1/"))).await;
@@ -78,6 +89,9 @@ async fn a_status_without_a_code_is_no_answer_of_s3() {
         (403, "<html>canary</html>", S::Reach, R::ProtocolMismatch),
         (404, "", S::Reach, R::ProtocolMismatch),
         (400, "<Error><Code>canary</Code></Error>", S::Reach, R::ProtocolMismatch),
+        // A code that is not known here, in the form of those that are.
+        (400, "<Error><Code>SomethingNew</Code></Error>", S::Authenticate, R::ServerUnavailable),
+        (401, "<Error><Code>SomethingNew</Code></Error>", S::Authenticate, R::AuthenticationFailed),
         (429, "", S::Authenticate, R::Throttled),
         (502, "<html>canary</html>", S::Authenticate, R::ServerUnavailable),
         (503, "", S::Authenticate, R::ServerUnavailable),
@@ -155,7 +169,8 @@ async fn writing_is_proven_by_an_upload_that_was_never_begun() {
     for (status, code, reason) in [
         (404, "NoSuchUpload", None),
         (403, "AccessDenied", Some(R::PermissionDenied)),
-        (501, "NotImplemented", Some(R::ServerUnavailable)),
+        (501, "NotImplemented", Some(R::PermissionNotProvable)),
+        (403, "SomethingNew", Some(R::PermissionNotProvable)),
         (405, "MethodNotAllowed", Some(R::PermissionNotProvable)),
         (400, "InvalidRequest", Some(R::PermissionNotProvable)),
         (503, "SlowDown", Some(R::Throttled)),
@@ -263,7 +278,8 @@ async fn every_code_of_a_role_that_is_not_given_has_its_name() {
         (403, sts_error("AccessDenied"), S::Authenticate, R::AuthenticationFailed),
         (400, sts_error("Throttling"), S::Authenticate, R::Throttled),
         (503, sts_error("ServiceUnavailable"), S::Authenticate, R::ServerUnavailable),
-        (403, sts_error("RegionDisabledException"), S::Access, R::WrongRegion),
+        (403, sts_error("RegionDisabledException"), S::Authenticate, R::ServerUnavailable),
+        (400, sts_error("ValidationError"), S::Authenticate, R::AuthenticationFailed),
         (200, "<html>canary</html>".to_owned(), S::Reach, R::ProtocolMismatch),
         (403, "canary".to_owned(), S::Reach, R::ProtocolMismatch),
     ] {

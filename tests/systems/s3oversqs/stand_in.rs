@@ -117,7 +117,7 @@ async fn deleting_is_proven_by_a_message_that_never_was() {
     for (answer, reason, word) in [
         (refusal(400, "ReceiptHandleIsInvalid"), None, ""),
         (refusal(400, "AccessDeniedException"), Some(R::PermissionDenied), "queue 123456789012/new-orders (Read)"),
-        (refusal(400, "InvalidParameterValue"), Some(R::PermissionNotProvable), "(400, Read)"),
+        (refusal(400, "InvalidParameterValue"), Some(R::PermissionNotProvable), "(InvalidParameterValue, Read)"),
         // Whoever says this has not looked.
         (Answer::new(200, "{}"), Some(R::PermissionNotProvable), "queue 123456789012/new-orders"),
         (refusal(400, "QueueDoesNotExist"), Some(R::TargetNotFoundOrNotPermitted), "QueueDoesNotExist"),

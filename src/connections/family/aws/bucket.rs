@@ -212,7 +212,7 @@ impl Bucket {
     fn right(&self, refused: Refused) -> Result<Right, Failure> {
         match refused.class() {
             FailureClass::PermissionDenied => Ok(Right::Denied),
-            FailureClass::ProtocolMismatch => Ok(Right::Unclear(refused)),
+            _ if refused.leaves_open() => Ok(Right::Unclear(refused)),
             _ => Err(self.explain(&refused)),
         }
     }
@@ -304,7 +304,12 @@ mod tests {
     }
 
     fn refused(status: u16, code: &str) -> Refused {
-        Refused { status: StatusCode::from_u16(status).unwrap(), code: Some(code.to_owned()), region: None }
+        Refused {
+            status: StatusCode::from_u16(status).unwrap(),
+            code: Some(code.to_owned()),
+            region: None,
+            cause: None,
+        }
     }
 
     #[test]

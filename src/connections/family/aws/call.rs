@@ -65,7 +65,7 @@ impl Service<'_> {
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded; charset=utf-8")
             .body(Bytes::from(form));
         let answer = self.send(net, tls, keys, request).await?;
-        reply(&answer, |body| xml::text(body, &["ErrorResponse", "Error", "Code"]))
+        reply(&answer, |body| (xml::text(body, &["ErrorResponse", "Error", "Code"]), None))
     }
 
     /// Sends an operation of a JSON protocol, by its full name such as `RedshiftServerless.GetCredentials`; the document is JSON.
@@ -92,7 +92,7 @@ impl Service<'_> {
             .body(Bytes::from(input));
         let answer = self.send(net, tls, keys, request).await?;
         let header = answer.headers.get("x-amzn-errortype").and_then(|value| value.to_str().ok());
-        reply(&answer, |body| json::code(header, body))
+        reply(&answer, |body| (json::code(header, body), json::cause(body)))
     }
 
     async fn send(
@@ -161,12 +161,14 @@ impl Service<'_> {
     }
 }
 
-fn reply(answer: &Answer, code: impl FnOnce(&[u8]) -> Option<String>) -> Result<Reply, Failure> {
+/// `said` finds the code of the service, and that of another one which it repeats.
+fn reply(answer: &Answer, said: impl FnOnce(&[u8]) -> (Option<String>, Option<String>)) -> Result<Reply, Failure> {
     let body = answer.whole()?;
     if answer.status.is_success() {
         return Ok(Ok(body));
     }
-    let refused = Refused { status: answer.status, code: code(&body), region: None };
+    let (code, cause) = said(&body);
+    let refused = Refused { status: answer.status, code, region: None, cause };
     if refused.doubts_the_signature() && clocks_differ(answer) {
         return Err(refused.failure_as(FailureClass::ClockSkewed));
     }

@@ -13,6 +13,8 @@ const DURATION: &str = "900";
 const NOT_GIVEN: &str =
     "let these keys assume the role: its trust policy must name them, and the external id if it demands one";
 
+const NOT_TAKEN: &str = "correct roleARN, externalID or sessionName: the service takes one of them for none";
+
 /// Whom to ask, for what.
 #[derive(Clone, Debug)]
 pub struct Exchange {
@@ -62,6 +64,7 @@ impl Exchange {
         };
         match refused.class() {
             class if class.row().stage == Some(Stage::Access) => about_the_role(NOT_GIVEN),
+            _ if refused.is("ValidationError") => about_the_role(NOT_TAKEN),
             _ => refused.failure(),
         }
     }

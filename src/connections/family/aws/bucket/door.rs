@@ -78,7 +78,10 @@ impl Door {
         }
         let body = response.body().bytes().unwrap_or_default();
         let region = response.headers().get("x-amz-bucket-region").map(str::to_owned);
-        Ok(Refused { status, code: error.code().map(str::to_owned), region: region.or_else(|| aws::region_of(body)) })
+        let region = region.or_else(|| aws::region_of(body));
+        // Of a missing document the SDK makes up a code.
+        let code = error.code().filter(|_| !body.is_empty()).map(str::to_owned);
+        Ok(Refused { status, code, region, cause: None })
     }
 }
 
