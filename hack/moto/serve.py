@@ -385,10 +385,17 @@ def missing_in_athena(call, status, body):
             resource = f"arn:aws:glue:{call.region}:{ACCOUNT}:{place}"
             if not call.may("glue:GetDatabase", resource):
                 message = f"User: {call.principal().arn} is not authorized to perform: glue:GetDatabase on resource: {resource}"
-                return service_error(call, "MetadataException", f"{message} (Service: AmazonDataCatalog; Error Code: AccessDeniedException)")
+                return service_error(call, "MetadataException", f"{message} {said_by_glue('AccessDeniedException')}")
+        if status == 400 and code_of(body) == "MetadataException":
+            return service_error(call, "MetadataException", f"Database {asked.get('DatabaseName')} not found. {said_by_glue('EntityNotFoundException')}")
     if status == 200 and call.action in ("athena:GetWorkGroup", "athena:GetDataCatalog") and None in json.loads(body).values():
         return service_error(call, "InvalidRequestException", f"{asked.get('WorkGroup') or asked.get('Name')} is not found.")
     return None
+
+
+def said_by_glue(code):
+    """What Athena repeats of an answer of the Glue catalog."""
+    return f"(Service: AmazonDataCatalog; Status Code: 400; Error Code: {code}; Request ID: 00000000-0000-0000-0000-000000000000; Proxy: null)"
 
 
 def mended_password(call, code, status, headers, body):

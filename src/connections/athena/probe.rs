@@ -17,12 +17,26 @@ use crate::{
             sts,
         },
     },
-    failure::{Failure, FailureClass, Proof, Setting, Stage},
+    failure::{Code, Failure, FailureClass, Proof, Setting, Stage},
     net::{Network, tls::Tls},
 };
 
 /// The catalog that databases are in where none is named.
 const DEFAULT_CATALOG: &str = "AwsDataCatalog";
+
+/// What Athena says where the catalog has answered it with a failure. Whose it is stands in its text only.
+const FROM_THE_CATALOG: &str = "MetadataException";
+
+/// The codes of AWS Glue that Athena repeats, what they mean, and what can be done ("GetDatabase action" of AWS Glue's Web API Reference).
+const CAUSES: &[(&str, FailureClass, &str)] = &[
+    ("EntityNotFoundException", FailureClass::TargetNotFound, "create it or correct its name"),
+    (
+        "AccessDeniedException",
+        FailureClass::PermissionDenied,
+        "grant glue:GetDatabase on it and on its catalog, in Lake Formation too if that is used, or correct its name",
+    ),
+    ("ThrottlingException", FailureClass::Throttled, "raise spec.probe.interval: AWS Glue asks Athena to slow down"),
+];
 
 /// All that one look needs.
 pub(super) struct Look {
@@ -215,14 +229,22 @@ impl Athena {
 fn explain(refused: &Refused, subject: &Subject<'_>) -> Failure {
     let about = |failure: Failure| failure.about(subject.shown.clone());
     match refused.class() {
-        FailureClass::PermissionDenied => about(refused.failure()).word(subject.right).advice(
-            "grant the action on it, or correct its name: what does not exist may be refused so, too",
-        ),
+        FailureClass::PermissionDenied => about(refused.failure())
+            .word(subject.right)
+            .advice("grant the action on it, or correct its name: what does not exist may be refused so, too"),
         FailureClass::TargetNotFound => about(refused.failure())
             .advice("create it or correct its name: Athena answers so to every name that it does not take"),
-        FailureClass::TargetNotFoundOrNotPermitted => about(refused.failure()).advice(
-            "create it, correct its name, or grant glue:GetDatabase on it and on its catalog; a catalog that is not AWS Glue's may have failed",
-        ),
+        _ if refused.is(FROM_THE_CATALOG) => about(of_the_catalog(refused)),
         _ => refused.failure(),
+    }
+}
+
+/// What the catalog told Athena means: AWS Glue's by its code, and any other has failed.
+fn of_the_catalog(refused: &Refused) -> Failure {
+    match CAUSES.iter().find(|(code, ..)| refused.cause.as_deref() == Some(code)) {
+        Some((code, class, advice)) => refused.failure_as(*class).code(Code::Known(code)).advice(advice),
+        None => refused
+            .failure_as(FailureClass::TargetUnavailable)
+            .advice("look at the catalog: it did not answer Athena, or not as AWS Glue does"),
     }
 }

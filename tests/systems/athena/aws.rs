@@ -57,8 +57,8 @@ async fn a_missing_target_is_named_whatever_it_is() {
         (of("admin").catalog(Some("absent"), None), Reason::TargetNotFound, "catalog absent does not exist"),
         (
             of("admin").catalog(None, Some("absent")),
-            Reason::TargetNotFoundOrNotPermitted,
-            "database AwsDataCatalog.absent does not exist or may not be seen with these credentials (MetadataException)",
+            Reason::TargetNotFound,
+            "database AwsDataCatalog.absent does not exist (MetadataException, EntityNotFoundException)",
         ),
         (
             of("admin").with(|s| s.output_location = Some("s3://absent/".to_owned())).asks(&[Write]),
@@ -152,11 +152,11 @@ async fn each_missing_right_is_named_with_what_it_is_missing_on() {
             Reason::PermissionDenied,
             "not permitted on database AwsDataCatalog.shop (AccessDeniedException, athena:GetDatabase)",
         ),
-        // The catalog is AWS Glue's, and only the text tells its no from another.
+        // The catalog is AWS Glue's, whose code stands in the text.
         (
             of("indexer").catalog(Some("lake"), Some("shop")),
-            Reason::TargetNotFoundOrNotPermitted,
-            "database lake.shop does not exist or may not be seen with these credentials (MetadataException)",
+            Reason::PermissionDenied,
+            "not permitted on database lake.shop (MetadataException, AccessDeniedException): grant glue:GetDatabase",
         ),
     ] {
         let message = case.ends(Stage::Access, reason).await;

@@ -18,6 +18,14 @@ fn refusal(status: u16, code: &str) -> Answer {
     Answer::new(status, json!({"__type": code, "message": "canary"}).to_string())
 }
 
+/// What Athena says where AWS Glue has told it `code`.
+fn of_glue(code: &str) -> Answer {
+    let text = format!(
+        "canary (Service: AmazonDataCatalog; Status Code: 400; Error Code: {code}; Request ID: 1; Proxy: null)"
+    );
+    Answer::new(400, json!({"__type": "MetadataException", "message": text}).to_string())
+}
+
 fn answer(document: &Value) -> Answer {
     Answer::new(200, document.to_string())
 }
@@ -102,7 +110,17 @@ async fn every_code_about_the_catalog_and_the_database_has_its_name() {
         (catalog, refusal(400, "AccessDeniedException"), S::Access, R::PermissionDenied, "athena:GetDataCatalog"),
         (catalog, refusal(400, "ThrottlingException"), S::Access, R::Throttled, "ThrottlingException"),
         (catalog, strange("canary"), S::Reach, R::ProtocolMismatch, ""),
-        (database, refusal(400, "MetadataException"), S::Access, R::TargetNotFoundOrNotPermitted, "glue:GetDatabase"),
+        (
+            database,
+            of_glue("EntityNotFoundException"),
+            S::Access,
+            R::TargetNotFound,
+            "(MetadataException, EntityNotFound",
+        ),
+        (database, of_glue("AccessDeniedException"), S::Access, R::PermissionDenied, "glue:GetDatabase"),
+        (database, of_glue("ThrottlingException"), S::Access, R::Throttled, "AWS Glue"),
+        (database, of_glue("canary"), S::Access, R::TargetUnavailable, "(MetadataException): look at the catalog"),
+        (database, refusal(400, "MetadataException"), S::Access, R::TargetUnavailable, "(MetadataException): look"),
         (database, refusal(400, "InvalidRequestException"), S::Access, R::TargetNotFound, "database lake.shop"),
         (database, refusal(400, "AccessDeniedException"), S::Access, R::PermissionDenied, "athena:GetDatabase"),
         (database, refusal(500, "InternalServerException"), S::Access, R::ServerUnavailable, "InternalServerException"),
