@@ -75,7 +75,7 @@ impl Probe for Look {
             let rights = bucket.look(net, Some(keys)).await?;
             bucket.judge(&rights)?;
         }
-        Ok(Proof { unproven: self.athena.unproven(&group.configuration) })
+        Ok(Proof { unproven: unproven(self.athena.catalog_is_open(), self.athena.results(&group.configuration)) })
     }
 }
 
@@ -165,9 +165,9 @@ impl Athena {
         }
     }
 
-    /// Whether the catalog is there, where one is named.
+    /// Whether the catalog is there, where one is named that Athena knows by itself.
     async fn catalog(&self, net: &Network, keys: &Keys) -> Result<(), Failure> {
-        let Some(catalog) = &self.catalog else { return Ok(()) };
+        let Some(catalog) = self.catalog.as_deref().filter(|catalog| !is_nested(catalog)) else { return Ok(()) };
         let subject = Subject {
             operation: "AmazonAthena.GetDataCatalog",
             input: json!({"Name": catalog}),
@@ -208,20 +208,56 @@ impl Athena {
         answer.ok_or_else(|| Failure::new(FailureClass::ProtocolMismatch))
     }
 
-    /// What the rights on the output location do not say, since results go elsewhere.
-    fn unproven(&self, group: &Configuration) -> &'static [&'static str] {
-        let Some(own) = &self.output else { return &[] };
+    /// Whether nothing was asked that would have shown the catalog: Athena lists no catalog that is nested in another one, and no
+    /// database of it is named.
+    fn catalog_is_open(&self) -> bool {
+        self.catalog.as_deref().is_some_and(is_nested) && self.database.is_none()
+    }
+
+    /// Where results go, as far as the rights on the output location are concerned.
+    fn results(&self, group: &Configuration) -> Place {
+        let Some(own) = &self.output else { return Place::Here };
         let Configuration { enforced, results, managed } = group;
         if managed.as_ref().and_then(|managed| managed.enabled) == Some(true) {
-            return &["rights on results, which this work group keeps in Athena and not in the output location"];
+            return Place::Athena;
         }
         let enforced = results.as_ref().filter(|_| *enforced == Some(true));
         match enforced.and_then(|results| results.output_location.as_deref()) {
-            Some(place) if place.trim_end_matches('/') != own.trim_end_matches('/') => {
-                &["rights on results, which this work group sends to an output location of its own"]
-            }
-            Some(_) | None => &[],
+            Some(place) if place.trim_end_matches('/') != own.trim_end_matches('/') => Place::Elsewhere,
+            Some(_) | None => Place::Here,
         }
+    }
+}
+
+/// Where results go.
+#[derive(Clone, Copy)]
+enum Place {
+    /// To the output location of the spec, or there is none to know something of.
+    Here,
+    /// The work group keeps them in Athena.
+    Athena,
+    /// The work group has an output location of its own.
+    Elsewhere,
+}
+
+/// Whether a catalog is in another one, such as `s3tablescatalog/BUCKET`: none of those that are registered with Athena has a slash
+/// in its name (`DataCatalog` of the API Reference).
+fn is_nested(catalog: &str) -> bool {
+    catalog.contains('/')
+}
+
+/// What was not proven.
+fn unproven(catalog: bool, results: Place) -> &'static [&'static str] {
+    const CATALOG: &str = "the catalog, which is nested in another one: name a database in it";
+    const KEPT: &str = "rights on results, which this work group keeps in Athena and not in the output location";
+    const SENT: &str = "rights on results, which this work group sends to an output location of its own";
+    match (catalog, results) {
+        (false, Place::Here) => &[],
+        (false, Place::Athena) => &[KEPT],
+        (false, Place::Elsewhere) => &[SENT],
+        (true, Place::Here) => &[CATALOG],
+        (true, Place::Athena) => &[CATALOG, KEPT],
+        (true, Place::Elsewhere) => &[CATALOG, SENT],
     }
 }
 

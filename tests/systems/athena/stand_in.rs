@@ -134,6 +134,21 @@ async fn every_code_about_the_catalog_and_the_database_has_its_name() {
 }
 
 #[tokio::test]
+async fn a_nested_catalog_is_shown_by_its_database_or_not_at_all() {
+    let (athena, buckets) =
+        (athena_but("GetDataCatalog", Some(refusal(400, "InvalidRequestException"))).await, bucket().await);
+    let nested = Some("s3tablescatalog/orders");
+    assert_eq!(of(&athena, &buckets).catalog(nested, Some("shop")).passes().await.unproven, [""; 0]);
+    let [unproven] = of(&athena, &buckets).catalog(nested, None).passes().await.unproven else { panic!("one thing") };
+    assert!(unproven.contains("nested in another one"), "{unproven}");
+    let asked = athena.asked();
+    let operations: Vec<&str> = asked.iter().map(|asked| asked.header("x-amz-target")).collect();
+    assert_eq!(operations, ["AmazonAthena.GetWorkGroup", "AmazonAthena.GetDatabase", "AmazonAthena.GetWorkGroup"]);
+    let input = json!({"CatalogName": "s3tablescatalog/orders", "DatabaseName": "shop"});
+    assert_eq!(serde_json::from_str::<Value>(&asked[1].body).expect("JSON"), input);
+}
+
+#[tokio::test]
 async fn a_look_makes_the_requests_that_are_listed_and_no_other() {
     let (athena, buckets) = (athena_but("Nothing", None).await, bucket().await);
     let case = of(&athena, &buckets).secret("sessionToken", "hunter2-token");
