@@ -165,10 +165,10 @@ async fn no_request_but_those_of_the_documentation_reaches_the_service() {
     let absent = "connection-operator/no-such-object";
     let listed = [
         ("sts:AssumeRole", "POST", "/".to_owned()),
-        ("s3:ListObjectsV2", "GET", "/orders/?list-type&max-keys".to_owned()),
+        ("s3:ListObjectsV2", "GET", "/orders/?list-type&max-keys&prefix".to_owned()),
         ("s3:GetObject", "GET", "/orders/2026/a.txt?x-id".to_owned()),
         ("s3:CompleteMultipartUpload", "POST", format!("/orders/{absent}?uploadId")),
-        ("s3:ListObjectsV2", "GET", "/empty/?list-type&max-keys".to_owned()),
+        ("s3:ListObjectsV2", "GET", "/empty/?list-type&max-keys&prefix".to_owned()),
         ("s3:GetObject", "GET", format!("/empty/{absent}?x-id")),
         ("s3:CompleteMultipartUpload", "POST", format!("/empty/{absent}?uploadId")),
     ];

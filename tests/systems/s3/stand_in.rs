@@ -148,6 +148,24 @@ async fn reading_is_proven_by_one_byte_of_the_listed_object() {
 }
 
 #[tokio::test]
+async fn a_listed_object_without_a_name_is_none() {
+    let nameless = LISTED.replace("<Key>a b/ü</Key>", "<Key/>");
+    let web = Web::that(move |_| Some(Answer::new(200, nameless.clone()))).await;
+    of(&web).asks(&[Read]).ends(Stage::Reach, Reason::ProtocolMismatch).await;
+    assert_eq!(web.asked().len(), 1);
+}
+
+#[tokio::test]
+async fn a_prefix_is_always_named_so_that_a_policy_can_look_at_it() {
+    let web = listing_then(|_| None).await;
+    of(&web).passes().await;
+    of(&web).with(|settings| settings.prefix = Some("2026/".to_owned())).passes().await;
+    let lines: Vec<String> = web.asked().into_iter().map(|asked| asked.line).collect();
+    let line = "GET /orders/?list-type=2&max-keys=1&prefix=";
+    assert_eq!(lines, [line.to_owned(), format!("{line}2026%2F")]);
+}
+
+#[tokio::test]
 async fn of_an_empty_bucket_of_another_system_reading_is_denied_or_not_proven() {
     for (status, code, reason, word) in [
         (404, "NoSuchKey", Reason::PermissionNotProvable, "(404, Read): put an object below the prefix"),

@@ -171,7 +171,7 @@ async fn a_look_makes_the_requests_that_are_listed_and_no_other() {
     }
     let lines: Vec<String> = buckets.asked().into_iter().map(|asked| asked.line).collect();
     let upload = "POST /orders/connection-operator/no-such-object?uploadId=connection-operator-no-such-upload";
-    let list = "GET /orders/?list-type=2&max-keys=1";
+    let list = "GET /orders/?list-type=2&max-keys=1&prefix=";
     assert_eq!(lines, [list, upload, list, "GET /orders/2026/a?x-id=GetObject", upload]);
     // One dial for each.
     assert_eq!((queues.peer.accepted(), buckets.peer.accepted()), (3, 5));

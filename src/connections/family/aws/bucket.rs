@@ -146,7 +146,8 @@ impl Bucket {
         let request = client
             .list_objects_v2()
             .bucket(&self.name)
-            .set_prefix(Some(self.prefix.clone()).filter(|prefix| !prefix.is_empty()))
+            // Also an empty one: a policy's condition on it does not hold where the request has none.
+            .prefix(&self.prefix)
             .max_keys(1)
             .set_request_payer(self.payer());
         match request.send().await {
