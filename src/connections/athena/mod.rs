@@ -44,6 +44,11 @@ pub const RULES: &[(&str, &str)] = &[
         OUTPUT_NEEDED,
     ),
     (
+        "!has(self.athena) || !has(self.athena.outputLocation) \
+         || !self.athena.outputLocation.matches('^s3://[^/]*--(x|xa|op)-s3(/|$)')",
+        bucket::ENDING,
+    ),
+    (
         "!has(self.athena) || ((has(self.athena.endpoint) && self.athena.endpoint.startsWith('http://')) \
          || (has(self.athena.s3Endpoint) && self.athena.s3Endpoint.startsWith('http://'))) \
          == (has(self.tls) && has(self.tls.mode) && self.tls.mode == 'Disable')",
@@ -169,6 +174,9 @@ impl Settings {
         let is_place = |(bucket, prefix): (&str, &str)| bucket::is_name(bucket) && !prefix.contains(char::is_control);
         if output_location.is_some() && !self.output().is_some_and(is_place) {
             return invalid("`athena.outputLocation` must be s3://BUCKET/PREFIX/");
+        }
+        if self.output().is_some_and(|(bucket, _)| bucket::has_ending(bucket)) {
+            return invalid(bucket::ENDING);
         }
         if let Some(role) = assume_role {
             role.check("athena.assumeRole")?;

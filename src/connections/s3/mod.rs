@@ -39,6 +39,7 @@ pub const ABOUT: About = About {
 pub const RULES: &[(&str, &str)] = &[
     ("!has(self.s3) || (has(self.s3.anonymous) && self.s3.anonymous) != has(self.credentials)", CREDENTIALS),
     ("!has(self.s3) || !has(self.s3.anonymous) || !self.s3.anonymous || !has(self.s3.assumeRole)", NOBODY_ASSUMES),
+    ("!has(self.s3) || !self.s3.bucket.matches('--(x|xa|op)-s3$')", bucket::ENDING),
     (
         "!has(self.s3) || (has(self.s3.endpoint) && self.s3.endpoint.startsWith('http://')) \
          == (has(self.tls) && has(self.tls.mode) && self.tls.mode == 'Disable')",
@@ -125,6 +126,9 @@ impl Settings {
         let invalid = |sentence: &str| Err(Refusal::Invalid(sentence.to_owned()));
         if !bucket::is_name(&self.bucket) {
             return invalid("`s3.bucket` must be the name of a bucket");
+        }
+        if bucket::has_ending(&self.bucket) {
+            return invalid(bucket::ENDING);
         }
         if self.prefix.as_ref().is_some_and(|prefix| !bucket::is_prefix(prefix)) {
             return invalid("`s3.prefix` must not be empty and not contain a control character");
@@ -324,6 +328,10 @@ mod tests {
         for (extra, word) in [
             (json!({"bucket": "a/b"}), "bucket"),
             (json!({"bucket": "ab"}), "bucket"),
+            (json!({"bucket": "orders--euc1-az1--x-s3"}), "--x-s3"),
+            (json!({"bucket": "orders--euc1-az1--xa-s3"}), "--xa-s3"),
+            (json!({"bucket": "orders--op-s3"}), "--op-s3"),
+            (json!({"region": "eu-central-"}), "region"),
             (json!({"prefix": ""}), "prefix"),
             (json!({"prefix": "a\nb"}), "prefix"),
             (json!({"region": "evil.example/"}), "region"),

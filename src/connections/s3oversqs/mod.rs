@@ -37,6 +37,7 @@ pub const ABOUT: About = About {
 /// What the API server checks about the whole spec beyond the fields' own bounds: a rule and the sentence it refuses with.
 pub const RULES: &[(&str, &str)] = &[
     ("!has(self.s3OverSQS) || has(self.credentials)", aws::CREDENTIALS),
+    ("!has(self.s3OverSQS) || !self.s3OverSQS.bucket.matches('--(x|xa|op)-s3$')", bucket::ENDING),
     (
         "!has(self.s3OverSQS) || (self.s3OverSQS.queueURL.matches('^https?://[^/]+/[0-9]{12}/[A-Za-z0-9_.-]{1,80}$') \
          && (self.s3OverSQS.queueURL.startsWith('https://sqs.' + self.s3OverSQS.region + '.') \
@@ -150,6 +151,9 @@ impl Settings {
         let invalid = |sentence: &str| Refusal::Invalid(sentence.to_owned());
         if !bucket::is_name(bucket) {
             return Err(invalid("`s3OverSQS.bucket` must be the name of a bucket"));
+        }
+        if bucket::has_ending(bucket) {
+            return Err(invalid(bucket::ENDING));
         }
         if prefix.as_ref().is_some_and(|prefix| !bucket::is_prefix(prefix)) {
             return Err(invalid("`s3OverSQS.prefix` must not be empty and not contain a control character"));

@@ -160,7 +160,11 @@ impl Bucket {
 
     /// Whether an object can be read: one byte of the one that was listed, or one that does not exist.
     async fn may_read(&self, client: &Client, door: &Door, listed: &ListObjectsV2Output) -> Result<Right, Failure> {
-        let first = listed.contents().first().and_then(|object| object.key()).map(str::to_owned);
+        let first = match listed.contents().first().and_then(|object| object.key()) {
+            // No object is called so, and none can be asked for.
+            Some("") => return Err(Failure::new(FailureClass::ProtocolMismatch)),
+            first => first.map(str::to_owned),
+        };
         let request = client
             .get_object()
             .bucket(&self.name)
@@ -269,6 +273,15 @@ enum Right {
 /// Whether a bucket can have this name, or an access point this alias.
 pub fn is_name(name: &str) -> bool {
     (3..=255).contains(&name.len()) && name.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
+}
+
+/// The sentence for a bucket that another kind of login is needed for, which the SDK does not sign requests to.
+pub const ENDING: &str =
+    "a bucket must not end in --x-s3, --xa-s3 or --op-s3: directory buckets and buckets on Outposts are not supported";
+
+/// Whether a bucket's name ends as those of [`ENDING`] do.
+pub fn has_ending(name: &str) -> bool {
+    ["--x-s3", "--xa-s3", "--op-s3"].iter().any(|ending| name.ends_with(ending))
 }
 
 /// Whether keys can begin with this, which is not nothing.

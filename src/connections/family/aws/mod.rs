@@ -133,7 +133,7 @@ pub const REGIONS: &[&str] = &[
 /// A region, such as `eu-central-1`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
-#[schemars(extend("maxLength" = 32, "pattern" = "^[a-z0-9-]{1,32}$"))]
+#[schemars(extend("maxLength" = 32, "pattern" = "^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$"))]
 pub struct Region(pub String);
 
 impl Region {
@@ -143,7 +143,8 @@ impl Region {
     /// The sentence that the API server would refuse it with.
     pub fn check(&self, field: &str) -> Result<(), Refusal> {
         let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-        let valid = (1..=32).contains(&self.0.len()) && self.0.chars().all(allowed);
+        let at_an_end = self.0.starts_with('-') || self.0.ends_with('-');
+        let valid = (1..=32).contains(&self.0.len()) && self.0.chars().all(allowed) && !at_an_end;
         if valid { Ok(()) } else { Err(Refusal::Invalid(format!("`{field}` must be the name of a region"))) }
     }
 
@@ -329,7 +330,7 @@ mod tests {
         for name in ["eu-central-1", "us-gov-west-1", "minio"] {
             assert_eq!(region(name).check("s3.region"), Ok(()));
         }
-        for name in ["", "EU", "a.example/", "x#", &"x".repeat(33)] {
+        for name in ["", "EU", "a.example/", "x#", "-", "-eu", "eu-central-", &"x".repeat(33)] {
             assert!(region(name).check("s3.region").is_err(), "{name}");
         }
         assert_eq!(region("cn-north-1").suffix(), "amazonaws.com.cn");
