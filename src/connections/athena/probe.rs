@@ -27,7 +27,7 @@ const DEFAULT_CATALOG: &str = "AwsDataCatalog";
 /// What Athena says where the catalog has answered it with a failure. Whose it is stands in its text only.
 const FROM_THE_CATALOG: &str = "MetadataException";
 
-/// The codes of AWS Glue that Athena repeats, what they mean, and what can be done ("GetDatabase action" of AWS Glue's Web API Reference).
+/// The codes of AWS Glue that Athena repeats, what they mean, and what can be done ("Catalog API" of the AWS Glue Developer Guide).
 const CAUSES: &[(&str, FailureClass, &str)] = &[
     ("EntityNotFoundException", FailureClass::TargetNotFound, "create it or correct its name"),
     (
