@@ -170,6 +170,17 @@ pub struct Oauth {
     pub extensions: Option<BTreeMap<String, String>>,
 }
 
+impl Oauth {
+    /// Where a token is had and what it is for, beside the client.
+    fn parts(&self) -> impl Iterator<Item = &[u8]> {
+        let Self { token_endpoint, client_id: _, scope, audience, extensions } = self;
+        let asked = [Some(&token_endpoint.0), scope.as_ref(), audience.as_ref()];
+        let asked = asked.into_iter().map(|text| text.map_or("", String::as_str));
+        let extensions = extensions.iter().flatten().flat_map(|(name, value)| [name.as_str(), value.as_str()]);
+        asked.chain(extensions).map(str::as_bytes)
+    }
+}
+
 /// A cluster of Amazon MSK that is logged in to with an access key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -244,7 +255,11 @@ impl Definition for Settings {
         let places: Vec<String> = brokers.iter().map(Endpoint::to_string).collect();
         let role = self.msk.as_ref().and_then(|msk| msk.assume_role.as_ref());
         let role = role.map(AssumeRole::identity).unwrap_or_default();
-        let account = Digest::of(places.iter().map(String::as_bytes).chain([who, role.as_bytes()]));
+        // One who is rejected by one way of logging in may be let in by another, or with a token that is for something else.
+        let mechanism = self.sasl_mechanism.map_or("", Mechanism::as_str).as_bytes();
+        let token = self.oauth.iter().flat_map(Oauth::parts);
+        let parts = places.iter().map(String::as_bytes).chain([who, role.as_bytes(), mechanism]);
+        let account = Digest::of(parts.chain(token));
         // No number of rejections locks an access key.
         let lockout = matches!(login, Principal::Signed(_)).then_some(Lockout::Impossible);
         let probe = Look {
@@ -555,7 +570,7 @@ mod tests {
     }
 
     #[test]
-    fn other_brokers_or_another_user_are_another_account() {
+    fn other_brokers_another_user_or_another_way_to_log_in_are_another_account() {
         let account =
             |extra: serde_json::Value, data: &[(&str, &str)]| prepare(&settings(&extra), data, &[]).unwrap().account;
         let plain = json!({"saslMechanism": "PLAIN"});
@@ -565,6 +580,22 @@ mod tests {
         assert_eq!(account(plain.clone(), &[("username", "reader"), ("password", "other")]), base);
         assert_ne!(account(plain, &[("username", "writer"), ("password", "reader-secret")]), base);
         assert_ne!(account(json!({"saslMechanism": "PLAIN", "brokers": ["events-1:9093"]}), READER), base);
+        for mechanism in ["SCRAM-SHA-256", "SCRAM-SHA-512"] {
+            assert_ne!(account(json!({"saslMechanism": mechanism}), READER), base, "{mechanism}");
+        }
+        let secret = [("clientSecret", "secret")];
+        let base = account(oauth(), &secret);
+        for (name, value) in [
+            ("tokenEndpoint", json!("https://login/other")),
+            ("clientID", json!("y")),
+            ("scope", json!("events")),
+            ("audience", json!("events")),
+            ("extensions", json!({"logicalCluster": "lkc-12345"})),
+        ] {
+            let mut other = oauth();
+            other["oauth"][name] = value;
+            assert_ne!(account(other, &secret), base, "{name}");
+        }
         let key = |id: &'static str| [("accessKeyId", id), ("AWS_SECRET_ACCESS_KEY", "secret")];
         let base = account(msk(&json!({})), &key("AKIA"));
         let role = msk(&json!({"assumeRole": {"roleARN": "arn:aws:iam::123456789012:role/reader"}}));
