@@ -38,7 +38,7 @@ pub const ABOUT: About = About {
         Key { name: CONNECTION_STRING, aliases: &["AZURE_STORAGE_CONNECTION_STRING"] },
     ],
     interval: Duration::from_mins(5),
-    // It cannot with a key or a SAS, and nobody promises it of a service principal.
+    // Not with a key or a SAS; nobody promises it of a service principal.
     lockout: Lockout::Possible,
     permissions: &[Permission::List, Permission::Read, Permission::Write],
     minimal: MINIMAL,
@@ -122,6 +122,7 @@ impl Definition for Settings {
         let container = if login.is_sas() { self.container.as_bytes() } else { &[] };
         let place = [url.as_bytes(), self.account.as_bytes(), container];
         let account = Digest::of(place.into_iter().chain(login.who()));
+        let lockout = login.cannot_lock().then_some(Lockout::Impossible);
         let probe = Look {
             account: self.account.clone(),
             container: self.container.clone(),
@@ -132,7 +133,7 @@ impl Definition for Settings {
             tls,
             permissions,
         };
-        Ok(Prepared { probe: Box::new(probe), account, lockout: None })
+        Ok(Prepared { probe: Box::new(probe), account, lockout })
     }
 }
 
@@ -333,6 +334,16 @@ mod tests {
         assert_ne!(account(json!({}), &principal("b")), account(json!({}), &principal("c")));
         // What one container rejects another may take.
         assert_ne!(account(json!({"container": "events"}), &[SAS]), account(json!({}), &[SAS]));
+    }
+
+    #[test]
+    fn a_key_and_a_sas_cannot_be_locked() {
+        let lockout = |data: &[_]| prepare_with(&settings(&json!({})), data, Mode::VerifyFull).unwrap().lockout;
+        assert_eq!(lockout(&[KEY]), Some(Lockout::Impossible));
+        assert_eq!(lockout(&[SAS]), Some(Lockout::Impossible));
+        let string = [("connectionString", "AccountName=ordersarchive;AccountKey=c2VjcmV0")];
+        assert_eq!(lockout(&string), Some(Lockout::Impossible));
+        assert_eq!(lockout(&[("tenantId", "a"), ("clientId", "b"), ("clientSecret", "x")]), None);
     }
 
     #[test]

@@ -77,6 +77,14 @@ impl Login {
         }
     }
 
+    /// Whether no number of rejections locks it: a key and a SAS are no accounts of anybody.
+    pub const fn cannot_lock(&self) -> bool {
+        match self {
+            Self::Key(_) | Self::Sas(_) => true,
+            Self::Principal(_) => false,
+        }
+    }
+
     /// Whether it is known without asking that it does not let do this.
     pub fn denies(&self, permission: Permission) -> bool {
         match self {
