@@ -384,6 +384,11 @@ impl Network {
         self.0.anonymous.store(true, Ordering::Relaxed);
     }
 
+    /// Whether the server of the last handshake has asked for our client certificate and was shown it. Ask when the handshake is done.
+    pub fn has_shown_identity(&self) -> bool {
+        self.0.witness.seen() == tls::ClientCertificate::Shown
+    }
+
     /// The time that is left until the deadline of the probe.
     pub fn remaining(&self) -> Duration {
         self.0.deadline.get().map_or(DEFAULT_LIMIT, |deadline| deadline.saturating_duration_since(Instant::now()))

@@ -2,12 +2,19 @@
 
 use std::sync::Arc;
 
-use connection_operator::net::tls::Roots;
+use connection_operator::net::tls::{Identity, Roots};
+use tokio::{io::AsyncReadExt as _, net::TcpStream};
 
 use super::*;
 use crate::{
     case::Zone,
-    harness::{DEADLINE, eventually, proxy::Proxy},
+    harness::{
+        DEADLINE,
+        authority::{Authority, Clients},
+        eventually,
+        peer::Peer,
+        proxy::Proxy,
+    },
 };
 
 // The six cases.
@@ -148,6 +155,40 @@ async fn a_client_certificate_is_a_login_by_itself() {
     case.ends(Stage::Authenticate, Reason::ClientCertificateRequired).await;
     let proof = case.tls(|tls| tls.identity = Some(server.said.identity())).passes().await;
     assert_eq!(proof, Proof { unproven: &[] });
+}
+
+#[tokio::test]
+async fn a_client_certificate_that_nobody_asked_for_is_no_login() {
+    let (server, authority) = (server(), Authority::new());
+    // TLS before the listener that lets everybody in, as of a listener with `ssl.client.auth=none`.
+    let acceptor = authority.acceptor(&["127.0.0.1"], Clients::Anybody);
+    let front = Peer::that(move |stream| {
+        let acceptor = acceptor.clone();
+        async move {
+            let Ok(mut near) = acceptor.accept(stream).await else { return };
+            let Ok(mut far) = TcpStream::connect(server.plaintext).await else { return };
+            let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+        }
+    })
+    .await;
+    // It asks for the certificate, and hangs up before it has answered.
+    let acceptor = authority.acceptor(&["127.0.0.1"], Clients::Ours);
+    let asking = Peer::that(move |stream| {
+        let acceptor = acceptor.clone();
+        async move {
+            let Ok(mut stream) = acceptor.accept(stream).await else { return };
+            let _ = stream.read_u32().await;
+        }
+    })
+    .await;
+    let (certificate, key) = authority.client();
+    let identity = Identity::from_pem(certificate.as_bytes(), key.as_bytes()).expect("an identity");
+    let case = Case::at(front.address).tls(|tls| {
+        (tls.mode, tls.roots, tls.identity) = (Mode::VerifyFull, authority.roots(), Some(identity));
+    });
+    case.passes_as_nobody().await;
+    case.brokers(&[asking.address, front.address]).passes_as_nobody().await;
+    assert_eq!(asking.accepted(), 1);
 }
 
 #[tokio::test]

@@ -151,10 +151,11 @@ impl Bridge {
             let near = tokio::net::UnixStream::from_std(near).map_err(|_| Failure::new(FailureClass::Internal))?;
             let stream = self.0.net.dial(endpoint).await?;
             match self.0.tls.mode {
-                Mode::Disable => self.pump(near, stream).await,
+                Mode::Disable => self.pump(near, stream, false).await,
                 Mode::Require | Mode::VerifyCa | Mode::VerifyFull => {
-                    let stream = self.0.net.secure(stream, &self.0.tls, endpoint).await;
-                    self.pump(near, stream.map_err(without_tls)?).await
+                    let stream = self.0.net.secure(stream, &self.0.tls, endpoint).await.map_err(without_tls)?;
+                    let certified = self.0.net.has_shown_identity();
+                    self.pump(near, stream, certified).await
                 }
             }
         };
@@ -172,8 +173,9 @@ impl Bridge {
     }
 
     /// Carries messages both ways until the client is done. What a peer sends is read, and what the client has is written anew. What
-    /// the client sends is small, so that neither side waits for the other to read.
-    async fn pump<S>(&self, near: tokio::net::UnixStream, far: S) -> Result<(), Failure>
+    /// the client sends is small, so that neither side waits for the other to read. `certified`: the peer has asked for our
+    /// certificate and was shown it.
+    async fn pump<S>(&self, near: tokio::net::UnixStream, far: S, certified: bool) -> Result<(), Failure>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -188,7 +190,7 @@ impl Bridge {
                     Ok(0) | Err(_) => return self.left(&wire),
                     Ok(count) => {
                         for event in wire.sent(&out[..count]).map_err(explain)? {
-                            self.happened(event);
+                            self.happened(event, certified);
                         }
                         let written = async {
                             far_write.write_all(&out[..count]).await?;
@@ -203,7 +205,7 @@ impl Bridge {
                     Ok(count) => {
                         let (passed, events) = wire.received(&back[..count]).map_err(explain)?;
                         for event in events {
-                            self.happened(event);
+                            self.happened(event, certified);
                         }
                         if near_write.write_all(&passed).await.is_err() {
                             return self.left(&wire);
@@ -214,9 +216,13 @@ impl Bridge {
         }
     }
 
-    fn happened(&self, event: Event) {
+    fn happened(&self, event: Event, certified: bool) {
         match event {
             Event::Answered => {
+                // Only now: one that does not answer is no broker, and the next one may ask for it.
+                if self.0.login == Login::None && !certified {
+                    self.0.net.nobody_checks_who_we_are();
+                }
                 self.0.net.step(Stage::Authenticate);
                 self.0.state.send_modify(|state| state.answered = true);
             }
