@@ -12,6 +12,7 @@ mod wire;
 
 use std::{
     collections::BTreeMap,
+    pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -83,7 +84,7 @@ impl Probe for Look {
         let mut first: Option<Failure> = None;
         for (n, broker) in self.brokers.iter().enumerate() {
             let left = u32::try_from(self.brokers.len() - n).unwrap_or(u32::MAX);
-            // With a single broker the probe's own deadline is the one.
+            // How long it may take to answer. With a single broker the probe's own deadline is the one.
             let share = if self.brokers.len() == 1 { None } else { Some(net.remaining().mul_f32(0.9) / left) };
             match self.ask(net, broker, share, token.clone()).await {
                 Ok(findings) => {
@@ -158,7 +159,15 @@ impl Look {
         };
         let ended = match share {
             None => work.await,
-            Some(share) => timeout(share, work).await.unwrap_or_else(|_| Err(Failure::new(FailureClass::TimedOut))),
+            Some(share) => {
+                let mut work = pin!(work);
+                match timeout(share, &mut work).await {
+                    Ok(ended) => ended,
+                    // The share is the time to answer in. No other broker is asked after this one, so the rest is its own.
+                    Err(_elapsed) if bridge.state().borrow().answered => work.await,
+                    Err(_elapsed) => Err(Failure::new(FailureClass::TimedOut)),
+                }
+            }
         };
         let answered = bridge.state().borrow().answered;
         ended.map_err(|failure| if answered { End::Answered(failure) } else { End::NotReached(failure) })

@@ -295,3 +295,20 @@ async fn many_brokers_that_are_silent_share_the_time() {
     let case = Case::at(silent.address).login(Mechanism::ScramSha512, "reader").brokers(&[silent.address, real]);
     case.within(Duration::from_secs(6)).passes().await;
 }
+
+#[tokio::test]
+async fn a_broker_that_has_answered_has_the_rest_of_the_time() {
+    let late = Peer::that(async |mut stream: TcpStream| {
+        // The first tick is at once, the second later than the share, which is less than half of the time.
+        let mut clock = tokio::time::interval(SOON * 8);
+        while let Some(asked) = request(&mut stream).await {
+            clock.tick().await;
+            let body = if asked.api == VERSIONS { versions() } else { metadata(([127, 0, 0, 1], 1).into()) };
+            respond(&mut stream, &asked, &body).await;
+        }
+    })
+    .await;
+    let other = Peer::that(async |stream| drop(stream)).await;
+    open(&late).brokers(&[late.address, other.address]).within(SOON * 15).passes_as_nobody().await;
+    assert_eq!(other.accepted(), 0);
+}
