@@ -126,8 +126,8 @@ impl Look {
         share: Option<Duration>,
         token: Option<Arc<SecretValue>>,
     ) -> Result<Findings, End> {
-        // librdkafka asks the controller about a topic and the coordinator about a group, and hangs up on the configured broker
-        // when it knows them.
+        // librdkafka asks the controller about a topic, which is whom `message` calls so, and the coordinator about a group, and hangs
+        // up on the configured broker when it knows them.
         let others = if self.topic.is_some() { Others::Dialled } else { Others::Left };
         let bridge = Bridge::new(net, &self.tls, self.way(), broker, others);
         let conversation = Conversation {

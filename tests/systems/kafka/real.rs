@@ -263,7 +263,7 @@ async fn a_password_or_token_that_could_be_read_goes_to_a_verified_broker_only()
 async fn a_look_logs_in_once_and_once_more_at_the_broker_that_knows_about_the_topic() {
     let server = server();
     let behind = Proxy::to(server.sasl_ssl).await;
-    // The controller is asked, under the name it advertises, which is not the proxy's.
+    // The broker is asked under the name it advertises, which is not the proxy's.
     for (n, address, case, logins) in [
         (1, server.sasl_ssl, Case::scram("reader").on("orders", &[]), 2),
         (2, server.sasl_ssl, Case::scram("reader").on("orders", &[List, Read]), 2),

@@ -43,7 +43,7 @@ pub(super) enum Others {
 
 impl Others {
     /// How many connections one look may open: that to the configured broker and, where others are dialled, those to the
-    /// controller, to the coordinator of a group, and one that librdkafka makes when it has none for a second.
+    /// one that is asked about topics, to the coordinator of a group, and one that librdkafka makes when it has none for a second.
     const fn connections(self) -> usize {
         match self {
             Self::Dialled => 4,
