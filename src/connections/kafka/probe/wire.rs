@@ -12,7 +12,7 @@ use super::message::{
     self, API_VERSIONS, Cluster, DESCRIBE_GROUPS, FIND_COORDINATOR, METADATA, Reader, SASL_AUTHENTICATE, SASL_HANDSHAKE,
 };
 
-/// Longest message before the login is accepted, in bytes. The longest honest one is the list of api versions, some 600 bytes.
+/// Longest message before the login is accepted, in bytes; what is told to who need not log in is none. The longest honest one is the list of api versions, some 600 bytes.
 const LONGEST: usize = 64 * 1024;
 
 /// Longest message after it, in bytes: what is told about one topic grows with its partitions, some 40 bytes each.
@@ -163,7 +163,9 @@ impl Wire {
     /// Takes bytes that the peer sends, and returns what the client may have of them, and what has become certain.
     pub(super) fn received(&mut self, bytes: &[u8]) -> Result<(Vec<u8>, Vec<Event>), Refused> {
         let (mut passed, mut events) = (Vec::new(), Vec::new());
-        let longest = if self.progress == Progress::Accepted { LONGEST_ANSWER } else { LONGEST };
+        // Who does not log in is let in by the first answer about the cluster; the next may come with it.
+        let let_in = self.login == Login::None && self.open.iter().any(|asked| asked.api == METADATA);
+        let longest = if self.progress == Progress::Accepted || let_in { LONGEST_ANSWER } else { LONGEST };
         for frame in self.received.take(bytes, longest)? {
             let mut reader = Reader(&frame);
             let asked = self.open.pop_front().ok_or(Refused::NotTheProtocol)?;
@@ -380,6 +382,25 @@ mod tests {
         use Event::{Accepted, Answered};
         assert_eq!(conversation(Login::None, &[listed()]), Ok(vec![Answered]));
         assert_eq!(conversation(Login::None, &[listed(), (METADATA, 8, metadata())]), Ok(vec![Answered, Accepted]));
+    }
+
+    #[test]
+    fn what_is_told_to_who_does_not_log_in_may_be_long_at_once() {
+        // 3,000 topics are more than may be told before a login, and may come in one piece with what lets in.
+        let topics = [&3000_u32.to_be_bytes()[..], &b"\0\0\0\x0bxxxxxxxxxxx\0\0\0\0\0\x80\0\0\0".repeat(3000)].concat();
+        let (brokers, rest) = (metadata().len() - 8, b"\x80\0\0\0");
+        let long = [&metadata()[..brokers], &topics, rest].concat();
+        assert!(long.len() > LONGEST);
+        let mut talk = wire(Login::None);
+        talk.sent(&request(API_VERSIONS, 0, 1)).unwrap();
+        talk.received(&response(1, &versions())).unwrap();
+        talk.sent(&[request(METADATA, 8, 2), request(METADATA, 8, 3)].concat()).unwrap();
+        let both = [response(2, &metadata()), response(3, &long)].concat();
+        assert_eq!(talk.received(&both).map(|(_, events)| events), Ok(vec![Event::Accepted]));
+        // Who has to log in is told no such thing before.
+        let mut talk = wire(Login::Scram);
+        talk.sent(&request(API_VERSIONS, 0, 1)).unwrap();
+        assert_eq!(talk.received(&response(1, &long)), Err(Refused::NotTheProtocol));
     }
 
     #[test]
