@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::{
     bridge::{Bridge, Others},
-    native::{Described, Native, Operation, Token},
+    native::{Described, Native, Operation, Token, Wanted},
     wire::Login,
 };
 use super::Mechanism;
@@ -136,6 +136,7 @@ impl Look {
             token,
             extensions: self.extensions(),
             topic: self.topic.clone(),
+            wanted: if self.permissions.is_empty() { Wanted::Nothing } else { Wanted::Operations },
             group: self.group.clone().filter(|_| self.permissions.contains(&Permission::Read)),
             bridge: bridge.clone(),
             end: Instant::now() + net.remaining(),
@@ -261,8 +262,12 @@ impl Look {
         let allowed = match &findings.topic {
             None => return Err(Failure::new(FailureClass::Internal)),
             Some(Described::Refused(code)) => return Err(refused(*code).about(about())),
-            Some(Described::Untold) if self.permissions.is_empty() => return Ok(()),
-            Some(Described::Untold) => return Err(self.untold(about())),
+            Some(Described::Untold) => {
+                // What is described may be described, and nothing more is known.
+                let open = self.permissions.iter().copied().filter(|permission| *permission != Permission::List);
+                let open: Vec<Permission> = open.collect();
+                return if open.is_empty() { Ok(()) } else { Err(untold(about(), &open)) };
+            }
             Some(Described::Allowed(operations)) => operations,
         };
         let lacks = |permission: &&Permission| !allowed.contains(&operation(**permission));
@@ -283,7 +288,9 @@ impl Look {
             None => Err(Failure::new(FailureClass::Internal)),
             Some(Described::Allowed(operations)) if operations.contains(&Operation::Read) => Ok(()),
             Some(Described::Allowed(_)) => Err(denied()),
-            Some(Described::Untold) => Err(self.untold(Setting::from_spec(format!("consumer group {group}")))),
+            Some(Described::Untold) => {
+                Err(untold(Setting::from_spec(format!("consumer group {group}")), &[Permission::Read]))
+            }
             Some(Described::Refused(30)) => Err(denied().code(Code::Number(30))),
             Some(Described::Refused(code)) => {
                 Err(refused(*code).about(Setting::from_spec(format!("consumer group {group}"))))
@@ -292,14 +299,12 @@ impl Look {
     }
 }
 
-impl Look {
-    /// The brokers do not tell what is allowed.
-    fn untold(&self, about: Setting) -> Failure {
-        let failure = Failure::new(FailureClass::NotProvable).about(about).advice(
-            "leave the permission out: these brokers do not tell what a user may do, which Kafka does since 2.3",
-        );
-        self.permissions.iter().fold(failure, |failure, permission| failure.word(permission.as_str()))
-    }
+/// The brokers do not tell what is allowed, so that these permissions are open.
+fn untold(about: Setting, open: &[Permission]) -> Failure {
+    let failure = Failure::new(FailureClass::NotProvable).about(about).advice(
+        "leave the permission out: these brokers do not tell what a user may do, which Kafka does since 2.3",
+    );
+    open.iter().fold(failure, |failure, permission| failure.word(permission.as_str()))
 }
 
 /// What a permission is called by Kafka.
@@ -356,6 +361,8 @@ struct Conversation {
     token: Option<Arc<SecretValue>>,
     extensions: BTreeMap<String, String>,
     topic: Option<String>,
+    /// What is asked about the topic.
+    wanted: Wanted,
     group: Option<String>,
     bridge: Bridge,
     end: Instant,
@@ -382,7 +389,7 @@ impl Conversation {
     fn ask(&self, native: &Native) -> Result<Findings, Unanswered> {
         self.bridge.wait(&self.given_up)?;
         let Some(topic) = &self.topic else { return Ok(Findings::default()) };
-        let topic = native.describe_topic(topic, self.patience(), &self.given_up)?;
+        let topic = native.describe_topic(topic, self.wanted, self.patience(), &self.given_up)?;
         let group = match (&topic, &self.group) {
             (Described::Allowed(_), Some(group)) => {
                 Some(native.describe_group(group, self.patience(), &self.given_up)?)
@@ -397,3 +404,6 @@ impl Conversation {
         self.end.saturating_duration_since(Instant::now()) + Duration::from_secs(5)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -108,6 +108,15 @@ pub(super) enum Described {
     Refused(i32),
 }
 
+/// What is asked about a topic or a group that is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// Nothing more.
+    Nothing,
+    /// Which operations on it are allowed, which the broker has to look up.
+    Operations,
+}
+
 /// An operation that may be allowed; those that no permission is about are left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Operation {
@@ -182,15 +191,16 @@ impl Native {
         if code == 0 { Ok(()) } else { Err(Unanswered) }
     }
 
-    /// Asks what may be done with a topic (KIP-430). The answer comes from the controller, as librdkafka has it.
+    /// Asks whether a topic is there and, where that is wanted, what may be done with it (KIP-430). The answer comes from the controller, as librdkafka has it.
     pub(super) fn describe_topic(
         &self,
         name: &str,
+        wanted: Wanted,
         limit: Duration,
         given_up: &CancellationToken,
     ) -> Result<Described, Unanswered> {
         let name = CString::new(name).map_err(|_| Unanswered)?;
-        let admin = Admin::new(self, rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS, limit)?;
+        let admin = Admin::new(self, rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS, wanted, limit)?;
         let mut names = [name.as_ptr()];
         // SAFETY: `names` is one pointer to a text that ends with NUL; the collection copies it and is destroyed below. Client,
         // options and queue are live, and librdkafka copies what it keeps of them.
@@ -229,7 +239,8 @@ impl Native {
         given_up: &CancellationToken,
     ) -> Result<Described, Unanswered> {
         let name = CString::new(name).map_err(|_| Unanswered)?;
-        let admin = Admin::new(self, rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS, limit)?;
+        let admin =
+            Admin::new(self, rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS, Wanted::Operations, limit)?;
         let mut names = [name.as_ptr()];
         // SAFETY: as for a topic; the names are copied.
         unsafe {
@@ -373,8 +384,13 @@ struct Admin {
 struct Event(*mut rd_kafka_event_t);
 
 impl Admin {
-    /// For a question that has `limit` to be answered, and asks for what is allowed.
-    fn new(native: &Native, question: rd_kafka_admin_op_t, limit: Duration) -> Result<Self, Unanswered> {
+    /// For a question that has `limit` to be answered.
+    fn new(
+        native: &Native,
+        question: rd_kafka_admin_op_t,
+        wanted: Wanted,
+        limit: Duration,
+    ) -> Result<Self, Unanswered> {
         let mut words = [0; 512];
         // SAFETY: the client is live and outlives what is made here, since `Admin` is dropped by the functions that borrow it;
         // `words` is as large as is said. An error that comes back is ours to destroy.
@@ -389,7 +405,10 @@ impl Admin {
                 words.as_mut_ptr(),
                 words.len(),
             );
-            let error = rd_kafka_AdminOptions_set_include_authorized_operations(admin.options, 1);
+            let error = rd_kafka_AdminOptions_set_include_authorized_operations(
+                admin.options,
+                c_int::from(wanted == Wanted::Operations),
+            );
             if !error.is_null() {
                 rd_kafka_error_destroy(error);
                 return Err(Unanswered);
