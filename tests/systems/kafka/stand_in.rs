@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, OnceLock,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -51,7 +51,12 @@ pub(super) async fn respond(stream: &mut (impl AsyncWrite + Unpin), request: &Re
 
 /// The list of versions that a broker of Kafka 2.4 gives to a client that asks for version 3.
 pub(super) fn versions() -> Vec<u8> {
-    let listed = [(METADATA, 0, 9), (HANDSHAKE, 0, 1), (VERSIONS, 0, 3), (AUTHENTICATE, 0, 2)];
+    versions_with(9)
+}
+
+/// The same of one that knows Metadata up to `newest`.
+fn versions_with(newest: i16) -> Vec<u8> {
+    let listed = [(METADATA, 0, newest), (HANDSHAKE, 0, 1), (VERSIONS, 0, 3), (AUTHENTICATE, 0, 2)];
     let mut body = vec![0, 0, 5];
     for (api, least, most) in listed {
         body.extend([api, least, most].iter().flat_map(|number: &i16| number.to_be_bytes()));
@@ -247,9 +252,72 @@ async fn an_answer_that_cannot_be_is_not_given_to_the_client() {
 
 #[tokio::test]
 async fn a_broker_that_is_too_old_is_called_so() {
-    let peer = broker_that_lies(|_| Some(b"\0\0\x02\0\x03\0\0\0\x07\0\0\0\0\0\0".to_vec())).await;
+    let peer = broker_that_lies(|_| Some(b"\0\0\x02\0\x03\0\0\0\x04\0\0\0\0\0\0".to_vec())).await;
     let message = plain(&peer).ends(Stage::Reach, Reason::ProtocolMismatch).await;
-    assert!(message.contains("Kafka 2.3"), "{message}");
+    assert!(message.contains("Kafka does since 1.0"), "{message}");
+}
+
+/// A broker that knows Metadata up to `newest`, and the topic `orders`, which may be described and read, if it is asked to tell that. It
+/// is the only one of its cluster. Each question about the topic is shown to `heard`.
+async fn broker_with_orders(newest: i16, heard: impl Fn(&Request) + Send + Sync + 'static) -> Peer {
+    let own = Arc::new(OnceLock::new());
+    let address = Arc::clone(&own);
+    let peer = broker_that_lies(move |asked| match asked.api {
+        VERSIONS => Some(versions_with(newest)),
+        METADATA => {
+            let mut told = metadata(*address.get().expect("it is known by now"));
+            // It ends with no topic, and with what may be done with the cluster.
+            told.truncate(told.len() - 8);
+            if asked.rest.windows(6).any(|window| window == b"orders") {
+                heard(asked);
+                told.extend(b"\0\0\0\x01\0\0\0\x06orders\0\0\0\0\0");
+                told.extend(match (newest, asked.rest.last()) {
+                    (..8, _) => &[][..],
+                    (_, Some(1)) => &[0, 0, 1, 8],
+                    (_, _) => &[0x80, 0, 0, 0],
+                });
+            } else {
+                told.extend([0; 4]);
+            }
+            if newest >= 8 {
+                told.extend([0x80, 0, 0, 0]);
+            }
+            Some(told)
+        }
+        _ => None,
+    })
+    .await;
+    own.set(peer.address).expect("set once");
+    peer
+}
+
+#[tokio::test]
+async fn what_is_allowed_is_asked_only_where_it_is_asked_for() {
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let said = Arc::clone(&heard);
+    let peer = broker_with_orders(8, move |asked| {
+        // Whether the topic is made, and whether it is told what may be done with the cluster, and with the topic.
+        let flags = asked.rest[asked.rest.len() - 3..].to_vec();
+        said.lock().expect("no panic while it was held").push(flags);
+    })
+    .await;
+    open(&peer).on("orders", &[]).passes_as_nobody().await;
+    open(&peer).on("orders", &[List, Read]).passes_as_nobody().await;
+    assert_eq!(*heard.lock().expect("no panic while it was held"), [[0, 0, 0], [0, 0, 1]]);
+}
+
+#[tokio::test]
+async fn a_broker_that_cannot_tell_what_is_allowed_proves_that_a_topic_may_be_seen() {
+    // As Azure Event Hubs has it, and older brokers of other makes.
+    for newest in [5, 6, 7] {
+        let peer = broker_with_orders(newest, |_| ()).await;
+        open(&peer).on("orders", &[]).passes_as_nobody().await;
+        open(&peer).on("orders", &[List]).passes_as_nobody().await;
+        let message =
+            open(&peer).on("orders", &[List, Read, Write]).ends_as_nobody(Reason::PermissionNotProvable).await;
+        assert!(message.starts_with("a permission on topic orders cannot be proven"), "{message}");
+        assert!(message.contains("(Read, Write)"), "{message}");
+    }
 }
 
 #[tokio::test]

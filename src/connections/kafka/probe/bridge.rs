@@ -305,8 +305,8 @@ fn explain(refused: Refused) -> Failure {
         }
         Refused::UnverifiedPeer => Failure::new(FailureClass::UnverifiedPeer)
             .advice("set spec.tls.mode to VerifyFull, or use a mechanism that does not send the secret itself: SCRAM"),
-        Refused::TooOld => {
-            Failure::new(FailureClass::ProtocolMismatch).word("brokers before Kafka 2.3 are not supported")
-        }
+        Refused::TooOld => Failure::new(FailureClass::ProtocolMismatch)
+            .word("it does not offer Metadata 5 to 8, SaslHandshake 1 and SaslAuthenticate, which Kafka does since 1.0")
+            .advice("name a broker of Kafka 1.0 or newer, or of a system that offers these messages"),
     }
 }

@@ -15,15 +15,19 @@ pub(super) const API_VERSIONS: i16 = 18;
 pub(super) const SASL_AUTHENTICATE: i16 = 36;
 
 /// The messages that are used: api key, least and greatest version. Metadata 8 is the first with authorized operations (Kafka 2.3)
-/// and the last with fixed lengths.
+/// and the last with fixed lengths. Metadata 5 is Kafka 1.0's, and the last of Azure Event Hubs; before 4 nobody can ask about a topic
+/// without having it made.
 const USED: [(i16, i16, i16); 6] = [
-    (METADATA, 8, 8),
+    (METADATA, 5, 8),
     (FIND_COORDINATOR, 1, 2),
     (DESCRIBE_GROUPS, 3, 4),
     (SASL_HANDSHAKE, 1, 1),
     (API_VERSIONS, 0, 3),
     (SASL_AUTHENTICATE, 0, 1),
 ];
+
+/// The first version of Metadata that tells what may be done.
+const TELLING: i16 = 8;
 
 /// The messages that cannot be done without.
 const NEEDED: [i16; 3] = [METADATA, SASL_HANDSHAKE, SASL_AUTHENTICATE];
@@ -154,7 +158,7 @@ pub(super) fn authenticated(asked: i16, said: &[u8]) -> Vec<u8> {
 }
 
 /// The answer about brokers and topics: those brokers alone that are asked, and no partitions.
-pub(super) fn metadata(answer: &mut Reader<'_>, cluster: &mut Cluster) -> Result<Vec<u8>, Refused> {
+pub(super) fn metadata(version: i16, answer: &mut Reader<'_>, cluster: &mut Cluster) -> Result<Vec<u8>, Refused> {
     answer.i32()?;
     let mut nodes = Vec::new();
     for _ in 0..answer.count()? {
@@ -184,7 +188,9 @@ pub(super) fn metadata(answer: &mut Reader<'_>, cluster: &mut Cluster) -> Result
         for _ in 0..partitions {
             answer.take(2 + 4)?;
             led += usize::from(answer.i32()? >= 0);
-            answer.take(4)?;
+            if version >= 7 {
+                answer.take(4)?;
+            }
             for _ in 0..3 {
                 let count = answer.count()?;
                 answer.take(count.checked_mul(4).ok_or(Refused::NotTheProtocol)?)?;
@@ -195,10 +201,14 @@ pub(super) fn metadata(answer: &mut Reader<'_>, cluster: &mut Cluster) -> Result
         written.text(name)?;
         written.0.push(u8::from(internal != 0));
         written.count(0);
-        written.i32(answer.i32()?);
+        if version >= TELLING {
+            written.i32(answer.i32()?);
+        }
     }
-    answer.i32()?;
-    written.i32(NOT_ASKED);
+    if version >= TELLING {
+        answer.i32()?;
+        written.i32(NOT_ASKED);
+    }
     answer.end()?;
     Ok(written.0)
 }
@@ -409,27 +419,53 @@ mod tests {
 
     /// Metadata of brokers, one topic with two partitions, and what may be done with it.
     fn told(nodes: &[Vec<u8>], controller: i32) -> Vec<u8> {
+        told_in(8, nodes, controller)
+    }
+
+    /// The same in another version.
+    fn told_in(version: i16, nodes: &[Vec<u8>], controller: i32) -> Vec<u8> {
         let nodes: Vec<u8> = nodes.iter().flat_map(|node| [&node[..], &string("rack")].concat()).collect();
-        let partition = [&[0; 14][..], &[0, 0, 0, 1, 0, 0, 0, 1], &[0, 0, 0, 1, 0, 0, 0, 1], &[0; 4]].concat();
-        let topic =
-            [&[0, 0][..], &string("orders"), &[0], &[0, 0, 0, 2], &partition, &partition, &[0, 0, 1, 8]].concat();
+        let epoch = if version >= 7 { 4 } else { 0 };
+        let replicas = [0, 0, 0, 1, 0, 0, 0, 1];
+        let partition = [&vec![0; 10 + epoch][..], &replicas, &replicas, &[0; 4]].concat();
+        let allowed: &[u8] = if version >= 8 { &[0, 0, 1, 8] } else { &[] };
+        let topic = [&[0, 0][..], &string("orders"), &[0], &[0, 0, 0, 2], &partition, &partition, allowed].concat();
         let count = u32::try_from(nodes.len() / node(1, "a.example", 9092).len()).unwrap_or(1).max(1);
         let parts = [&[0; 4][..], &count.to_be_bytes(), &nodes, &string("cluster"), &controller.to_be_bytes()];
-        [&parts.concat()[..], &[0, 0, 0, 1], &topic, &[0x80, 0, 0, 0]].concat()
+        let end: &[u8] = if version >= 8 { &[0x80, 0, 0, 0] } else { &[] };
+        [&parts.concat()[..], &[0, 0, 0, 1], &topic, end].concat()
     }
 
     #[test]
     fn of_all_brokers_the_one_of_the_spec_is_asked_and_no_other_is_named() {
         let (a, b) = (node(1, "a.example", 9092), node(2, "b.example", 9092));
         let mut cluster = cluster();
-        let written = metadata(&mut Reader(&told(&[a.clone(), b.clone()], 1)), &mut cluster).unwrap();
+        let written = metadata(8, &mut Reader(&told(&[a.clone(), b.clone()], 1)), &mut cluster).unwrap();
         let brokers = [&[0, 0, 0, 0, 0, 0, 0, 1][..], &b, &[0xff, 0xff], &[0xff, 0xff], &[0, 0, 0, 2]].concat();
         let topic =
             [&[0, 0, 0, 1, 0, 0][..], &string("orders"), &[0], &[0; 4], &[0, 0, 1, 8], &[0x80, 0, 0, 0]].concat();
         assert_eq!(written, [brokers, topic].concat());
         // Another answer does not change who is asked.
-        let again = metadata(&mut Reader(&told(&[a], 1)), &mut cluster).unwrap();
+        let again = metadata(8, &mut Reader(&told(&[a], 1)), &mut cluster).unwrap();
         assert_eq!(again, written);
+    }
+
+    #[test]
+    fn an_older_answer_is_written_on_as_one_and_tells_less() {
+        let nodes = [node(1, "a.example", 9092)];
+        let newest = metadata(8, &mut Reader(&told(&nodes, 1)), &mut cluster()).unwrap();
+        for version in 5..8 {
+            let answer = told_in(version, &nodes, 1);
+            let written = metadata(version, &mut Reader(&answer), &mut cluster()).unwrap();
+            // Neither what may be done with the topic nor with the cluster.
+            assert_eq!(written, newest[..newest.len() - 8], "{version}");
+            for length in 0..answer.len() {
+                let mut cut = Reader(&answer[..length]);
+                assert!(metadata(version, &mut cut, &mut cluster()).is_err(), "{version} {length}");
+            }
+        }
+        assert!(metadata(8, &mut Reader(&told_in(7, &nodes, 1)), &mut cluster()).is_err());
+        assert!(metadata(6, &mut Reader(&told_in(7, &nodes, 1)), &mut cluster()).is_err());
     }
 
     #[test]
@@ -437,7 +473,7 @@ mod tests {
         let (a, c) = (node(1, "a.example", 9092), node(3, "c.example", 9092));
         for controller in [3, 1, -1] {
             let mut cluster = cluster();
-            metadata(&mut Reader(&told(&[c.clone(), a.clone()], controller)), &mut cluster).unwrap();
+            metadata(8, &mut Reader(&told(&[c.clone(), a.clone()], controller)), &mut cluster).unwrap();
             assert_eq!(cluster.asked.map(|node| node.id), Some(1), "{controller}");
         }
     }
@@ -449,7 +485,7 @@ mod tests {
         let at: Vec<usize> = (0..answer.len() - 22).filter(|at| answer[*at..*at + 22] == partition).collect();
         assert_eq!(at.len(), 2);
         let code = |answer: &[u8]| {
-            let written = metadata(&mut Reader(answer), &mut cluster()).unwrap();
+            let written = metadata(8, &mut Reader(answer), &mut cluster()).unwrap();
             let name = written.windows(8).position(|window| window == [&[0, 6][..], b"orders"].concat()).unwrap();
             i16::from_be_bytes([written[name - 2], written[name - 1]])
         };
@@ -464,16 +500,16 @@ mod tests {
         // Whatever is cut off, or grows, is refused; and a changed byte gives an answer that reads well, or none.
         let right = told(&[node(1, "a.example", 9092)], 1);
         for length in 0..right.len() {
-            assert!(metadata(&mut Reader(&right[..length]), &mut cluster()).is_err(), "{length}");
+            assert!(metadata(8, &mut Reader(&right[..length]), &mut cluster()).is_err(), "{length}");
         }
-        assert!(metadata(&mut Reader(&[&right[..], &[0]].concat()), &mut cluster()).is_err());
+        assert!(metadata(8, &mut Reader(&[&right[..], &[0]].concat()), &mut cluster()).is_err());
         for at in 0..right.len() {
             for byte in [0, 1, 0x7f, 0x80, 0xff] {
                 let mut changed = right.clone();
                 changed[at] = byte;
-                if let Ok(written) = metadata(&mut Reader(&changed), &mut cluster()) {
+                if let Ok(written) = metadata(8, &mut Reader(&changed), &mut cluster()) {
                     let whole = [&written[..], &[]].concat();
-                    assert!(metadata(&mut Reader(&whole), &mut cluster()).is_ok(), "byte {at} as {byte}");
+                    assert!(metadata(8, &mut Reader(&whole), &mut cluster()).is_ok(), "byte {at} as {byte}");
                     assert!(whole.len() <= right.len());
                 }
             }
@@ -496,11 +532,14 @@ mod tests {
             [&[0, 0][..], &count, &rows.concat(), end].concat()
         };
         let broker = [(0, 3, 13), (3, 0, 13), (10, 0, 6), (15, 0, 6), (17, 0, 1), (18, 0, 4), (36, 0, 2)];
-        let used = [(3, 8, 8), (10, 1, 2), (15, 3, 4), (17, 1, 1), (18, 0, 3), (36, 0, 1)];
+        let used = [(3, 5, 8), (10, 1, 2), (15, 3, 4), (17, 1, 1), (18, 0, 3), (36, 0, 1)];
         assert_eq!(versions(3, &mut Reader(&listed(&broker, true))), Ok(listed(&used, true)));
         assert_eq!(versions(0, &mut Reader(&listed(&broker, false))), Ok(listed(&used, false)));
-        let old = [(3, 0, 7), (17, 0, 1), (36, 0, 0)];
+        let old = [(3, 0, 4), (17, 0, 1), (36, 0, 0)];
         assert_eq!(versions(0, &mut Reader(&listed(&old, false))), Err(Refused::TooOld));
+        let hubs = [(3, 0, 5), (17, 0, 1), (18, 0, 0), (36, 0, 0)];
+        let used = [(3, 5, 5), (17, 1, 1), (18, 0, 0), (36, 0, 0)];
+        assert_eq!(versions(0, &mut Reader(&listed(&hubs, false))), Ok(listed(&used, false)));
         // A null array is what ends the process of the client.
         assert_eq!(versions(3, &mut Reader(&[0, 0, 0, 0, 0, 0, 0, 0])), Err(Refused::NotTheProtocol));
         assert_eq!(versions(0, &mut Reader(&[0, 0, 0xff, 0xff, 0xff, 0xff])), Err(Refused::NotTheProtocol));
@@ -527,7 +566,7 @@ mod tests {
         let mut cluster = cluster();
         let answer = [&[0, 0, 0, 0, 0, 0, 0xff, 0xff][..], &node(5, "e.example", 9092)].concat();
         assert_eq!(coordinator(&mut Reader(&answer), &mut cluster), Ok(answer.clone()));
-        let written = metadata(&mut Reader(&told(&[node(1, "a.example", 9092)], 1)), &mut cluster).unwrap();
+        let written = metadata(8, &mut Reader(&told(&[node(1, "a.example", 9092)], 1)), &mut cluster).unwrap();
         assert!(written.windows(9).any(|window| window == b"e.example"));
         for (id, host, port) in
             [(-1, "e.example", 9092), (5, "", 9092), (5, "e x", 9092), (5, "e.example", 0), (5, "e", 70_000)]

@@ -79,7 +79,7 @@ pub(super) enum Refused {
     TooFewRounds,
     /// A password or a token would be readable for a peer that is not verified.
     UnverifiedPeer,
-    /// The broker is too old to tell what may be done with a topic.
+    /// The broker is too old, or does not offer what is needed.
     TooOld,
     /// The client asks something that it was not told it may.
     Unforeseen,
@@ -220,7 +220,7 @@ impl Wire {
             METADATA | FIND_COORDINATOR | DESCRIBE_GROUPS => {
                 let mut cluster = self.cluster.lock().unwrap_or_else(PoisonError::into_inner);
                 let body = match asked.api {
-                    METADATA => message::metadata(answer, &mut cluster)?,
+                    METADATA => message::metadata(asked.version, answer, &mut cluster)?,
                     FIND_COORDINATOR => message::coordinator(answer, &mut cluster)?,
                     _ => message::groups(asked.version, answer)?,
                 };
