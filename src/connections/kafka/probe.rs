@@ -46,6 +46,13 @@ const ANSWER_LIMIT: &str = "1000000";
 const NOT_LET_IN: &str = "correct the Secret, allow its key kafka-cluster:Connect on the cluster, or synchronise the node's clock: \
     Amazon MSK says the same of each";
 
+const NO_TOKEN: &str = "correct the Secret, or clientID, scope and audience in spec.kafka.oauth";
+
+const GRANT_NOT_TAKEN: &str = "the endpoint has given a token and the brokers do not take it: correct scope, audience and extensions in spec.kafka.oauth";
+
+const TOKEN_NOT_TAKEN: &str =
+    "put a new token into the Secret, and one whose scope and audience are those that the brokers ask for";
+
 /// All that one look needs.
 pub(super) struct Look {
     pub brokers: Vec<Endpoint>,
@@ -78,7 +85,13 @@ impl Probe for Look {
             Principal::None | Principal::Password { .. } => None,
             Principal::Token { token, .. } => Some(SecretValue::new(token.expose().to_vec())),
             Principal::Signed(signer) => Some(signer.token(net).await?),
-            Principal::Grant { grant, .. } => Some(grant.token(net, &self.of_the_endpoint()).await?),
+            Principal::Grant { grant, .. } => {
+                let token = grant.token(net, &self.of_the_endpoint()).await;
+                Some(token.map_err(|failure| match failure.class() {
+                    FailureClass::WrongCredentials => failure.advice(NO_TOKEN),
+                    _ => failure,
+                })?)
+            }
         };
         let token = token.map(Arc::new);
         let mut first: Option<Failure> = None;
@@ -251,6 +264,8 @@ impl Look {
     fn explain(&self, failure: Failure) -> Failure {
         match (&self.login, failure.class()) {
             (Principal::Signed(_), FailureClass::WrongCredentials) => failure.advice(NOT_LET_IN),
+            (Principal::Grant { .. }, FailureClass::WrongCredentials) => failure.advice(GRANT_NOT_TAKEN),
+            (Principal::Token { .. }, FailureClass::WrongCredentials) => failure.advice(TOKEN_NOT_TAKEN),
             _ => failure,
         }
     }
@@ -301,9 +316,9 @@ impl Look {
 
 /// The brokers do not tell what is allowed, so that these permissions are open.
 fn untold(about: Setting, open: &[Permission]) -> Failure {
-    let failure = Failure::new(FailureClass::NotProvable).about(about).advice(
-        "leave the permission out: these brokers do not tell what a user may do, which Kafka does since 2.3",
-    );
+    let failure = Failure::new(FailureClass::NotProvable)
+        .about(about)
+        .advice("leave the permission out: these brokers do not tell what a user may do, which Kafka does since 2.3");
     open.iter().fold(failure, |failure, permission| failure.word(permission.as_str()))
 }
 

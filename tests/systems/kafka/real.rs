@@ -233,7 +233,8 @@ async fn a_token_is_taken_or_rejected() {
             .on("orders", &[Read])
     };
     case(server().token()).passes().await;
-    case(server().expired_token()).ends(Stage::Authenticate, Reason::AuthenticationFailed).await;
+    let message = case(server().expired_token()).ends(Stage::Authenticate, Reason::AuthenticationFailed).await;
+    assert!(message.contains("put a new token into the Secret"), "{message}");
     case("hunter2-no-token").ends(Stage::Authenticate, Reason::AuthenticationFailed).await;
 }
 

@@ -103,6 +103,17 @@ async fn a_wrong_client_secret_is_rejected_by_the_endpoint_and_no_broker_is_dial
 }
 
 #[tokio::test]
+async fn who_has_no_token_or_one_that_is_not_taken_is_told_what_may_be_wrong() {
+    let web = secure(|_| Some(Answer::new(400, r#"{"error":"invalid_scope"}"#))).await;
+    let message = granted(&web).ends(Stage::Authenticate, Reason::AuthenticationFailed).await;
+    assert!(message.contains("scope and audience in spec.kafka.oauth"), "{message}");
+    // A token that no broker takes.
+    let web = secure(|_| Some(Answer::new(200, r#"{"access_token":"hunter2"}"#))).await;
+    let message = granted(&web).ends(Stage::Authenticate, Reason::AuthenticationFailed).await;
+    assert!(message.contains("scope, audience and extensions in spec.kafka.oauth"), "{message}");
+}
+
+#[tokio::test]
 async fn every_answer_that_is_no_token_has_its_name() {
     use {Reason as R, Stage as S};
     for (status, body, stage, reason) in [
