@@ -257,7 +257,7 @@ impl Known {
         match project {
             None => bucket.requester_pays.then(|| refusal(400, "required")),
             Some(project) if self.billed.contains(&(project.to_owned(), email.to_owned())) => None,
-            Some("nowhere") => Some(refusal(400, "UserProjectInvalid")),
+            Some("nowhere") => Some(refusal(400, "invalid")),
             Some(_) => Some(refusal(403, "forbidden")),
         }
     }

@@ -191,7 +191,7 @@ impl Look {
             .body(Bytes::new())
             .map_err(|_| Failure::new(FailureClass::Internal))?;
         let answer = net.exchange(&self.tls, request).await?;
-        let refused = match answer::document(kind, answer.status, &answer.whole()?) {
+        let refused = match answer::document(kind, answer.status, &answer.whole()?, self.payer.is_some()) {
             Ok(document) => {
                 net.step(Stage::Access);
                 return Ok(Ok(document));
@@ -217,7 +217,8 @@ impl Look {
         match (refused.cause(), &self.payer) {
             (Cause::Rejection | Cause::Other(_), _) => failure,
             (Cause::Absence, _) => failure.about(self.shown()),
-            (Cause::Payer | Cause::Right, Some(_)) => failure.about(self.shown()).advice(PAYER),
+            (Cause::Payer, Some(_)) => failure.about(self.shown()).advice(PAYER),
+            (Cause::Right, Some(_)) => failure.about(self.shown()).advice(PAYER_OR_ABOVE),
             (Cause::Payer, None) => failure.about(self.shown()).advice(NO_PAYER),
             (Cause::Right, None) => failure.about(self.shown()).advice(ABOVE),
         }
@@ -287,6 +288,9 @@ const ABOVE: &str = "this question needs no right, so something above rights for
     addresses, or a project that is disabled";
 const NO_PAYER: &str =
     "who asks pays for this bucket: name the project that is billed in spec.googleStorage.userProject";
+const PAYER_OR_ABOVE: &str = "check spec.googleStorage.userProject (it must exist and have billing, and the account needs \
+    serviceusage.services.use in it), or what forbids it above rights: a perimeter of VPC Service Controls, a filter of addresses, or a \
+    project that is disabled";
 const PAYER: &str = "check spec.googleStorage.userProject: it must exist and have billing, and the account needs \
     serviceusage.services.use in it";
 

@@ -169,8 +169,10 @@ async fn who_pays_is_named_in_every_request_about_the_bucket() {
     assert_eq!(asked.iter().map(paid).collect::<Vec<_>>(), [false, true, true, true]);
     for (case, code, advice) in [
         (Case::of(&cloud), "(400, required)", "name the project that is billed"),
-        (Case::of(&cloud).paid_by("nowhere"), "(400, userProjectInvalid)", "it must exist"),
+        (Case::of(&cloud).paid_by("nowhere"), "(400, invalid)", "it must exist"),
         (Case::of(&cloud).paid_by("theirs"), "(403, forbidden)", "serviceusage.services.use"),
+        // A 403 is said of what stands above rights too.
+        (Case::of(&cloud).paid_by("theirs"), "(403, forbidden)", "VPC Service Controls"),
     ] {
         let message = case.asks(&[Read]).ends(Stage::Access, Reason::PermissionDenied).await;
         assert!(message.starts_with("not permitted on bucket orders-lake"), "{message}");

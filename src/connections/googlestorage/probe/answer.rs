@@ -53,6 +53,8 @@ const REASONS: &[&str] = &[
 pub struct Refused {
     status: StatusCode,
     by: By,
+    /// Whether the request named a project that pays.
+    billed: bool,
 }
 
 /// Who has refused.
@@ -79,11 +81,12 @@ pub enum Cause {
     Other(FailureClass),
 }
 
-/// The document of `kind` that an answer is. Each document of the API says its kind, so that no other is taken for it.
+/// The document of `kind` that an answer is, to a request that named a project that pays where it is `billed`. Each document of the API
+/// says its kind, so that no other is taken for it.
 ///
 /// # Errors
 /// What was said instead.
-pub fn document(kind: &str, status: StatusCode, body: &[u8]) -> Result<Value, Refused> {
+pub fn document(kind: &str, status: StatusCode, body: &[u8], billed: bool) -> Result<Value, Refused> {
     let document: Value = serde_json::from_slice(body).unwrap_or_default();
     if status == StatusCode::OK && document["kind"] == kind {
         return Ok(document);
@@ -97,7 +100,7 @@ pub fn document(kind: &str, status: StatusCode, body: &[u8]) -> Result<Value, Re
     } else {
         By::Stranger
     };
-    Err(Refused { status, by })
+    Err(Refused { status, by, billed })
 }
 
 /// Whether the one who asked holds a right, in a document of the kind [`TESTED`].
@@ -123,6 +126,8 @@ impl Refused {
             (_, By::Api(Some(reason))) if reason.starts_with("userProject") => Cause::Payer,
             // All else that is required is sent.
             (StatusCode::BAD_REQUEST, By::Api(Some("required"))) => Cause::Payer,
+            // "User project specified in the request is invalid." is all that it says of one that is wrong.
+            (StatusCode::BAD_REQUEST, By::Api(Some("invalid"))) if self.billed => Cause::Payer,
             (StatusCode::UNAUTHORIZED, By::Api(_)) => Cause::Rejection,
             (StatusCode::FORBIDDEN, By::Api(_)) => Cause::Right,
             (StatusCode::NOT_FOUND, By::Api(_)) => Cause::Absence,
@@ -159,7 +164,7 @@ mod tests {
     use super::*;
 
     fn read(kind: &str, status: u16, body: &str) -> Result<Value, Refused> {
-        document(kind, StatusCode::from_u16(status).unwrap(), body.as_bytes())
+        document(kind, StatusCode::from_u16(status).unwrap(), body.as_bytes(), false)
     }
 
     fn refused(status: u16, code: u16, reason: &str) -> Refused {
@@ -225,6 +230,16 @@ mod tests {
             assert!(message.contains(&format!("({status}")) && !message.contains("hunter2"), "{message}");
         }
         assert!(refused(403, 403, "Forbidden").failure().message().contains("(403, forbidden)"));
+    }
+
+    #[test]
+    fn a_project_that_is_wrong_is_the_payers_matter_where_one_is_named() {
+        // As users report it.
+        let said = "User project specified in the request is invalid.";
+        let error = json!({"domain": "global", "message": said, "reason": "invalid"});
+        let body = json!({"error": {"code": 400, "errors": [error], "message": said}}).to_string();
+        let cause = |billed| document(TESTED, StatusCode::BAD_REQUEST, body.as_bytes(), billed).unwrap_err().cause();
+        assert_eq!((cause(true), cause(false)), (Cause::Payer, Cause::Other(FailureClass::Internal)));
     }
 
     #[test]
