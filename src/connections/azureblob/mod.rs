@@ -56,6 +56,11 @@ pub const RULES: &[(&str, &str)] = &[
          == (has(self.tls) && has(self.tls.mode) && self.tls.mode == 'Disable')",
         SCHEME,
     ),
+    (
+        "!has(self.azureBlob) || self.azureBlob.container != '$root' || !has(self.azureBlob.prefix) \
+         || !self.azureBlob.prefix.contains('/')",
+        NO_FOLDERS,
+    ),
 ];
 
 /// What a connection to Azure Blob Storage is about.
@@ -165,6 +170,9 @@ impl Settings {
         if prefix.as_ref().is_some_and(|prefix| prefix.is_empty() || prefix.contains(char::is_control)) {
             return invalid("`azureBlob.prefix` must not be empty and not contain a control character");
         }
+        if container == probe::ROOT && prefix.as_ref().is_some_and(|prefix| prefix.contains('/')) {
+            return invalid(NO_FOLDERS);
+        }
         // In a URL they mean something else.
         if prefix.iter().flat_map(|prefix| prefix.split(['/', '\\'])).any(|part| part == "." || part == "..") {
             return invalid("`azureBlob.prefix` must not have `.` or `..` between its slashes");
@@ -183,6 +191,9 @@ impl Settings {
 const CREDENTIALS: &str = "`credentials` must name a Secret that holds accountKey, or sasToken, \
     or tenantId and clientId and clientSecret, or connectionString";
 const SCHEME: &str = "`azureBlob.endpoint` with `http://` and `tls.mode` Disable need each other";
+
+const NO_FOLDERS: &str =
+    "`azureBlob.prefix` must not hold a slash where `azureBlob.container` is $root: no blob there has one";
 
 const MINIMAL: &str = "\
 apiVersion: v1
@@ -374,6 +385,7 @@ mod tests {
             (json!({"prefix": "../other/"}), "prefix"),
             (json!({"prefix": "a\\..\\b"}), "prefix"),
             (json!({"endpoint": "https://blobs?sig=x"}), "endpoint"),
+            (json!({"container": "$root", "prefix": "2026/"}), "$root"),
         ] {
             let sentence = refused(&extra, Mode::VerifyFull);
             assert!(sentence.contains(word), "{extra}: {sentence}");

@@ -40,8 +40,14 @@ const REQUEST_ID: &str = "x-ms-request-id";
 /// What tokens are for, in every cloud: all of Azure Storage.
 const SCOPE: &str = "https://storage.azure.com/.default";
 
+/// The container whose blobs have no folders.
+pub(super) const ROOT: &str = "$root";
+
 /// The last part of a name that no blob has: it is read, and written to where nothing is written.
 const NO_SUCH_BLOB: &str = "connection-operator/no-such-blob";
+
+/// The same in the container `$root`, where no name has a slash ("Working with the root container").
+const NO_SUCH_BLOB_IN_ROOT: &str = "connection-operator-no-such-blob";
 
 /// A version that no blob ever has: those of the service are the time of its last change.
 const NO_SUCH_VERSION: &str = "\"0x0\"";
@@ -236,7 +242,8 @@ impl Look {
 
     /// Where no blob is, below the container.
     fn no_such_blob(&self) -> String {
-        format!("/{}{NO_SUCH_BLOB}", path(&self.prefix))
+        let name = if self.container == ROOT { NO_SUCH_BLOB_IN_ROOT } else { NO_SUCH_BLOB };
+        format!("/{}{name}", path(&self.prefix))
     }
 
     /// A request about what is `below` the container. It says nothing about who asks.

@@ -242,6 +242,30 @@ async fn a_look_makes_the_requests_that_are_listed_and_no_other() {
 }
 
 #[tokio::test]
+async fn in_the_root_container_no_name_has_a_slash() {
+    let web = Web::that(|asked| {
+        let list = LISTED.replace("\"orders\"", "\"$root\"");
+        Some(match &asked.line {
+            _ if is_list(asked) => Answer::new(200, list),
+            line if line
+                .strip_prefix("GET /%24root/")
+                .or(line.strip_prefix("PUT /%24root/"))
+                .unwrap_or("/")
+                .contains('/') =>
+            {
+                says(400, "InvalidUri")
+            }
+            line if line.starts_with("GET") => says(404, "BlobNotFound"),
+            _ => says(412, "ConditionNotMet"),
+        })
+    })
+    .await;
+    plain(&web).of("$root").asks(&[List, Read, Write]).passes().await;
+    plain(&web).of("$root").below("2026-").asks(&[List, Read, Write]).passes().await;
+    assert_eq!(web.asked()[4].line, "GET /%24root/2026-connection-operator-no-such-blob");
+}
+
+#[tokio::test]
 async fn a_sas_stands_at_the_end_of_every_url_and_nowhere_else() {
     let web = secured(listing_then(|_| Some(says(404, "BlobNotFound")))).await;
     with_sas(&web, &format!("?{SAS}")).asks(&[List, Read]).passes().await;
