@@ -52,6 +52,13 @@ const NO_SUCH_BLOB_IN_ROOT: &str = "connection-operator-no-such-blob";
 /// A version that no blob ever has: those of the service are the time of its last change.
 const NO_SUCH_VERSION: &str = "\"0x0\"";
 
+/// What is not known of a service principal: its directory's roles are judged for a blob that is not there, and the ACLs that one has
+/// which is there are not.
+const BY_ACL: &[&str] = &["what ACLs permit, where the account has a hierarchical namespace"];
+
+const BY_ROLE: &str = "grant it by a role; where ACLs of a hierarchical namespace grant it on the blobs that are there, leave the permission \
+    out: that is not seen";
+
 /// All that one look needs.
 pub(super) struct Look {
     pub account: String,
@@ -99,12 +106,18 @@ impl Probe for Look {
         }
         if !denied.is_empty() {
             let failure = Failure::new(FailureClass::PermissionDenied).about(self.shown());
-            return Err(denied.iter().fold(failure, |failure, permission| failure.word(permission.as_str())));
+            let failure = denied.iter().fold(failure, |failure, permission| failure.word(permission.as_str()));
+            return Err(match &self.login {
+                Login::Principal(_) => failure.advice(BY_ROLE),
+                Login::Key(_) | Login::Sas(_) => failure,
+            });
         }
         if let Some((permission, refused)) = unproven {
             return Err(refused.failure_as(FailureClass::NotProvable).about(self.shown()).word(permission.as_str()));
         }
-        Ok(Proof::default())
+        let by_acl =
+            matches!(self.login, Login::Principal(_)) && self.permissions.iter().any(|one| *one != Permission::List);
+        Ok(Proof { unproven: if by_acl { BY_ACL } else { &[] } })
     }
 }
 

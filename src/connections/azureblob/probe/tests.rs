@@ -97,7 +97,8 @@ async fn a_service_principal_shows_one_token_of_its_directory_with_every_request
     let (directory, mut granted) = server(&authority, |_| (200, "", GRANTED)).await;
     let (service, mut asked) = server(&authority, open).await;
     let report = take(principal(service.address, directory.address, &authority)).await;
-    assert!(report.proof().is_some(), "{report:?}");
+    let proof = report.proof().unwrap_or_else(|| panic!("{report:?}"));
+    assert_eq!(proof.unproven, ["what ACLs permit, where the account has a hierarchical namespace"]);
     let request = granted.recv().await.unwrap();
     assert!(request.contains("&scope=https%3A%2F%2Fstorage.azure.com%2F.default"), "{request}");
     assert_eq!((directory.accepted(), service.accepted()), (1, 3));
@@ -107,6 +108,31 @@ async fn a_service_principal_shows_one_token_of_its_directory_with_every_request
         assert!(request.contains("\r\nauthorization: bearer abc.def-ghi\r\n"), "{request}");
         assert!(request.contains("\r\nx-ms-version: 2023-11-03\r\n"), "{request}");
     }
+}
+
+#[tokio::test]
+async fn who_may_list_is_told_nothing_about_acls() {
+    let authority = Authority::new();
+    let (directory, _granted) = server(&authority, |_| (200, "", GRANTED)).await;
+    let (service, _asked) = server(&authority, open).await;
+    for permissions in [vec![], vec![Permission::List]] {
+        let report = take(Look { permissions, ..principal(service.address, directory.address, &authority) }).await;
+        assert_eq!(report.proof().map(|proof| proof.unproven), Some(&[][..]));
+    }
+}
+
+#[tokio::test]
+async fn who_is_denied_a_blob_that_is_not_there_is_told_that_acls_may_say_otherwise() {
+    let authority = Authority::new();
+    let (directory, _granted) = server(&authority, |_| (200, "", GRANTED)).await;
+    let (service, _asked) = server(&authority, |line| {
+        if line.contains("comp=list") { (200, "", LISTED) } else { (403, "AuthorizationPermissionMismatch", "canary") }
+    })
+    .await;
+    let report = take(principal(service.address, directory.address, &authority)).await;
+    let (stage, reason, message) = ended(&report);
+    assert_eq!((stage, reason), (Stage::Access, Reason::PermissionDenied), "{message}");
+    assert!(message.contains("(Read, Write)") && message.contains("ACLs"), "{message}");
 }
 
 #[tokio::test]
