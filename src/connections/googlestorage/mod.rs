@@ -203,16 +203,6 @@ stringData:
       "universe_domain": "googleapis.com"
     }
 ---
-apiVersion: v1
-kind: ConfigMap
-metadata:
-  name: company-ca
-data:
-  ca.crt: |
-    -----BEGIN CERTIFICATE-----
-    …
-    -----END CERTIFICATE-----
----
 apiVersion: connectivity.dev/v1alpha1
 kind: Connection
 metadata:
@@ -234,10 +224,6 @@ spec:
       credentials.json: GOOGLE_CREDENTIALS
   tls:
     mode: VerifyFull
-    ca:
-      configMapRef:
-        name: company-ca
-        key: ca.crt
   permissions: [List, Read]
   probe:
     interval: 5m
