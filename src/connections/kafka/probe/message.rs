@@ -69,7 +69,7 @@ impl Cluster {
     }
 
     /// Which of `nodes` is asked: the one that advertises the address in the spec, else the first by its id. Not the controller: with
-    /// KRaft that is any broker, another one at each question, and a failure would be about another one each time.
+    /// `KRaft` that is any broker, another one at each question, and a failure would be about another one each time.
     fn choose(&mut self, nodes: &[Node]) -> Option<Node> {
         if self.asked.is_none() {
             let configured = nodes.iter().find(|node| format!("{}:{}", node.host, node.port) == self.configured);

@@ -23,8 +23,8 @@ fn judged(permissions: &[Permission], topic: Option<Described>, group: Option<De
     verdict.err().map(|failure| (failure.reason(), failure.message()))
 }
 
-fn everything() -> Option<Described> {
-    Some(Described::Allowed(vec![Operation::Read, Operation::Write, Operation::Describe]))
+fn everything() -> Described {
+    Described::Allowed(vec![Operation::Read, Operation::Write, Operation::Describe])
 }
 
 #[test]
@@ -48,14 +48,14 @@ fn every_code_about_a_topic_or_a_group_has_its_name() {
     ] {
         for (topic, group, about) in [
             (Some(Described::Refused(code)), None, "topic orders"),
-            (everything(), Some(Described::Refused(code)), "consumer group analytics"),
+            (Some(everything()), Some(Described::Refused(code)), "consumer group analytics"),
         ] {
             let (found, message) = judged(&[Read], topic, group).expect("a refusal");
             assert_eq!(found, reason, "{code}: {message}");
             assert!(message.contains(about) && message.contains(&format!("({code})")), "{message}");
         }
     }
-    let denied = |code| judged(&[Read], everything(), Some(Described::Refused(code))).map(|(reason, _)| reason);
+    let denied = |code| judged(&[Read], Some(everything()), Some(Described::Refused(code))).map(|(reason, _)| reason);
     assert_eq!(denied(30), Some(Reason::PermissionDenied), "who may not describe the group may not read in it");
     let topic = judged(&[], Some(Described::Refused(30)), None).map(|(reason, _)| reason);
     assert_eq!(topic, Some(Reason::TargetNotFoundOrNotPermitted));
@@ -76,9 +76,10 @@ fn each_operation_that_is_not_allowed_is_a_missing_permission() {
     }
     assert_eq!(judged(&[List], allowed(&[Operation::Describe]), None), None);
     // A group is looked at for Read alone.
-    assert_eq!(judged(&[List, Write], everything(), None), None);
-    assert_eq!(judged(&[List, Read], everything(), everything()), None);
-    let (reason, message) = judged(&[List, Read], everything(), allowed(&[Operation::Describe])).expect("a refusal");
+    assert_eq!(judged(&[List, Write], Some(everything()), None), None);
+    assert_eq!(judged(&[List, Read], Some(everything()), Some(everything())), None);
+    let (reason, message) =
+        judged(&[List, Read], Some(everything()), allowed(&[Operation::Describe])).expect("a refusal");
     assert_eq!(reason, Reason::PermissionDenied);
     assert!(message.starts_with("not permitted on consumer group analytics (Read)"), "{message}");
 }
@@ -92,7 +93,7 @@ fn where_nothing_is_told_what_is_described_may_be_described_and_the_rest_is_open
     for (permissions, topic, group, about, open) in [
         (&[List, Read][..], untold(), None, "topic orders", "(Read)"),
         (&[Read, Write], untold(), None, "topic orders", "(Read, Write)"),
-        (&[List, Read, Write], everything(), untold(), "consumer group analytics", "(Read)"),
+        (&[List, Read, Write], Some(everything()), untold(), "consumer group analytics", "(Read)"),
     ] {
         let (reason, message) = judged(permissions, topic, group).expect("a refusal");
         assert_eq!(reason, Reason::PermissionNotProvable);
@@ -105,8 +106,8 @@ fn where_nothing_is_told_what_is_described_may_be_described_and_the_rest_is_open
 fn what_was_not_asked_is_not_judged() {
     let nothing = Look { topic: None, ..look(&[], None) };
     assert_eq!(nothing.judge(&Findings::default()), Ok(()));
-    assert_eq!(look(&[Read], None).judge(&Findings { topic: everything(), group: None }), Ok(()));
-    for (topic, group) in [(None, None), (everything(), None)] {
+    assert_eq!(look(&[Read], None).judge(&Findings { topic: Some(everything()), group: None }), Ok(()));
+    for (topic, group) in [(None, None), (Some(everything()), None)] {
         let (reason, _) = judged(&[Read], topic, group).expect("what should be there is not");
         assert_eq!(reason, Reason::InternalError);
     }
