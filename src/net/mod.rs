@@ -238,6 +238,9 @@ impl Network {
     pub async fn dial(&self, endpoint: &Endpoint) -> Result<Stream, Failure> {
         self.step(Stage::Reach);
         self.turn_to(endpoint);
+        // What was seen of another host says nothing about this one.
+        self.0.allowance.begin_anew();
+        self.0.witness.begin_anew();
         self.try_dial(endpoint).await.map_err(|failure| failure.about_at_least(&endpoint.shown()))
     }
 

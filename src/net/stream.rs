@@ -6,7 +6,7 @@ use std::{
     net::SocketAddr,
     pin::Pin,
     sync::{
-        Arc, OnceLock,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll, ready},
@@ -47,12 +47,12 @@ impl fmt::Display for OverBudget {
 
 impl std::error::Error for OverBudget {}
 
-/// What the streams of one probe share: the bytes left, and the first obstacle.
+/// What the streams of one probe share: the bytes left, and the first obstacle since it dialled last.
 #[derive(Debug)]
 pub(super) struct Allowance {
     bytes_in: AtomicUsize,
     bytes_out: AtomicUsize,
-    obstacle: OnceLock<Obstacle>,
+    obstacle: Mutex<Option<Obstacle>>,
     exhausted: OnceLock<()>,
 }
 
@@ -61,7 +61,7 @@ impl Default for Allowance {
         Self {
             bytes_in: AtomicUsize::new(BYTES_IN),
             bytes_out: AtomicUsize::new(BYTES_OUT),
-            obstacle: OnceLock::new(),
+            obstacle: Mutex::default(),
             exhausted: OnceLock::new(),
         }
     }
@@ -72,8 +72,13 @@ impl Allowance {
     pub(super) fn obstacle(&self) -> Option<Obstacle> {
         match self.exhausted.get() {
             Some(()) => Some(Obstacle::OverBudget),
-            None => self.obstacle.get().copied(),
+            None => *self.obstacle.lock().unwrap_or_else(PoisonError::into_inner),
         }
+    }
+
+    /// Forgets what stood in the way of an earlier connection. What is used up stays so.
+    pub(super) fn begin_anew(&self) {
+        *self.obstacle.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Takes the bytes of a datagram to be sent, all or nothing.
@@ -101,7 +106,7 @@ impl Allowance {
     }
 
     fn saw(&self, obstacle: Obstacle) {
-        let _ = self.obstacle.set(obstacle);
+        self.obstacle.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(obstacle);
     }
 }
 

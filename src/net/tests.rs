@@ -478,3 +478,28 @@ async fn a_name_that_a_peer_has_given_is_dialled_and_not_repeated() {
     }
     assert_eq!(Endpoint::named_by_peer("127.0.0.1", 1).shown(), Endpoint::exactly("127.0.0.1", 1).shown());
 }
+
+#[tokio::test]
+async fn what_was_seen_of_one_host_is_not_said_of_the_next() {
+    let closes = serve(close).await;
+    let silent = serve(stay_silent).await;
+    let network = local_network(&[]);
+    let mut stream = network.dial(&at("127.0.0.1", closes.port())).await.unwrap();
+    stream.read_to_end(&mut Vec::new()).await.unwrap();
+    let nothing = || io_error();
+    assert_eq!(network.classify(&nothing()).map(|failure| failure.class()), Some(FailureClass::ConnectionClosed));
+    let _stream = network.dial(&at("127.0.0.1", silent.port())).await.unwrap();
+    assert_eq!(network.classify(&nothing()), None);
+
+    let authority = Authority::new();
+    let asks = serve_tls(&authority.server("127.0.0.1"), Some(&authority), &TLS12).await;
+    let endpoint = at("127.0.0.1", asks.port());
+    let tls = Tls { roots: authority.roots(), ..Tls::default() };
+    let alert = || std::io::Error::other(rustls::Error::AlertReceived(rustls::AlertDescription::BadCertificate));
+    let stream = network.dial(&endpoint).await.unwrap();
+    let _ = network.secure(stream, &tls, &endpoint).await;
+    let class = |network: &Network| network.classify(&alert()).map(|failure| failure.class());
+    assert_eq!(class(&network), Some(FailureClass::ClientCertificateRequired));
+    let _stream = network.dial(&at("127.0.0.1", silent.port())).await.unwrap();
+    assert_eq!(class(&network), Some(FailureClass::TlsFailed));
+}

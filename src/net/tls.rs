@@ -201,6 +201,11 @@ impl Witness {
         }
     }
 
+    /// Forgets an earlier server.
+    pub(super) fn begin_anew(&self) {
+        self.saw(ClientCertificate::NotAsked);
+    }
+
     fn saw(&self, answer: ClientCertificate) {
         let stored = match answer {
             ClientCertificate::NotAsked => 0,
