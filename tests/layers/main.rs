@@ -66,6 +66,7 @@ const PURE: &[&str] = &[
     "connections/qubole/probe/answer.rs",
     "connections/qubole/probe/member.rs",
     "connections/elasticsearch/probe/answer.rs",
+    "connections/elasticsearch/probe/index.rs",
     "connections/elasticsearch/probe/place.rs",
     "connections/snowflake/probe/answer.rs",
     "connections/snowflake/probe/statement.rs",

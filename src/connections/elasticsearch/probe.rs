@@ -6,7 +6,7 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{
-    HeaderValue, Request,
+    HeaderValue, Request, StatusCode,
     header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE},
 };
 use serde_json::json;
@@ -24,9 +24,11 @@ use crate::{
 };
 
 mod answer;
+mod index;
 mod place;
 
-use answer::{Held, Identity, Refused, Seen, Way, Who, Whom};
+use answer::{Identity, Refused, Who, Whom};
+use index::{Held, Seen, Way};
 pub(super) use place::{Place, cloud};
 
 /// All that one look needs.
@@ -233,10 +235,10 @@ impl Look {
 
     /// Which privileges the cluster says that we have.
     async fn held(&self, net: &Network, place: &Place, index: &str) -> Result<Option<Held>, Failure> {
-        let body = json!({"index": [{"names": [index], "privileges": answer::PRIVILEGES}]});
+        let body = json!({"index": [{"names": [index], "privileges": index::PRIVILEGES}]});
         let request = Request::post("/_security/user/_has_privileges").header(CONTENT_TYPE, JSON);
         let answer = self.ask(net, place, As::Us, request.body(Bytes::from(body.to_string()))).await?;
-        let held = answer::held(index, answer.status, &answer.headers, &answer.whole()?);
+        let held = index::held(index, answer.status, &answer.headers, &read(&answer)?);
         held.map_err(|refused| refused.inside())
     }
 
@@ -256,11 +258,17 @@ impl Look {
             Held { read: true, .. } => Way::Search,
             Held { .. } => return Err(hidden(index, &missing)),
         };
-        match self.see(net, place, index, way).await? {
-            Seen::Denied => Err(hidden(index, &missing)),
-            Seen::There if missing.is_empty() => Ok(()),
-            Seen::There => Err(denied(index, &missing)),
+        if !self.see(net, place, index, way).await? {
+            return Err(hidden(index, &missing));
         }
+        if !missing.is_empty() {
+            return Err(denied(index, &missing));
+        }
+        if way == Way::Search && held.view && self.permissions.contains(&Permission::Write) {
+            // A search does not tell whether something holds back what is written.
+            self.see(net, place, index, Way::Metadata).await?;
+        }
+        Ok(())
     }
 
     /// With privileges that nobody tells: what is asked for is tried, where that changes nothing.
@@ -268,12 +276,12 @@ impl Look {
         let reads = self.permissions.contains(&Permission::Read);
         let ways = if reads { [Way::Search, Way::Metadata] } else { [Way::Metadata, Way::Search] };
         let needed: &[Permission] = if reads { &[Permission::Read] } else { &[] };
-        let first = self.see(net, place, index, ways[0]).await?;
-        if first == Seen::Denied {
-            match self.see(net, place, index, ways[1]).await? {
-                Seen::Denied => return Err(hidden(index, needed)),
-                Seen::There if reads => return Err(denied(index, needed)),
-                Seen::There => {}
+        if !self.see(net, place, index, ways[0]).await? {
+            if !self.see(net, place, index, ways[1]).await? {
+                return Err(hidden(index, needed));
+            }
+            if reads {
+                return Err(denied(index, needed));
             }
         }
         if self.permissions.contains(&Permission::Write) {
@@ -285,22 +293,35 @@ impl Look {
         Ok(())
     }
 
-    /// Looks at the index in one way.
-    async fn see(&self, net: &Network, place: &Place, index: &str, way: Way) -> Result<Seen, Failure> {
+    /// Looks at the index in one way: whether it may be seen like that.
+    async fn see(&self, net: &Network, place: &Place, index: &str, way: Way) -> Result<bool, Failure> {
         let name = text::encode(index);
         let path = match way {
-            Way::Metadata => format!("/{name}?filter_path=*.settings.index.uuid"),
-            Way::Search => format!("/{name}/_search?size=0&terminate_after=1"),
+            Way::Metadata => format!("/{name}?filter_path={METADATA}"),
+            Way::Search => format!("/{name}/_search?size=0&terminate_after=1&filter_path={SHARDS}"),
         };
         let answer = self.ask(net, place, As::Us, get(&path)).await?;
-        let seen = answer::seen(way, answer.status, &answer.headers, &answer.whole()?);
-        seen.map_err(|refused| {
-            let failure = refused.inside();
-            match failure.class() {
-                FailureClass::TargetNotFound | FailureClass::TargetUnavailable => failure.about(shown(index)),
-                _ => failure,
+        let body = match way {
+            Way::Metadata => answer.beginning(),
+            Way::Search => read(&answer)?,
+        };
+        let unavailable = |word| Failure::new(FailureClass::TargetUnavailable).about(shown(index)).word(word);
+        match index::seen(way, answer.status, &answer.headers, &body) {
+            Ok(Seen::Denied) => Ok(false),
+            Ok(Seen::Closed) => Err(unavailable("it is closed")),
+            Ok(Seen::Partly) => Err(unavailable("a shard does not answer")),
+            Ok(Seen::ReadOnly) if self.permissions.contains(&Permission::Write) => {
+                Err(unavailable("a block holds back what is written").advice(HELD))
             }
-        })
+            Ok(Seen::There | Seen::ReadOnly) => Ok(true),
+            Err(refused) => {
+                let failure = refused.inside();
+                Err(match failure.class() {
+                    FailureClass::TargetNotFound | FailureClass::TargetUnavailable => failure.about(shown(index)),
+                    _ => failure,
+                })
+            }
+        }
     }
 
     /// One request, whose URI is a path.
@@ -353,6 +374,14 @@ impl Whom {
     }
 }
 
+/// The body of an answer. Of one that refuses, its beginning will do: the status says what it is.
+fn read(answer: &Answer) -> Result<Bytes, Failure> {
+    match answer.status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Ok(answer.beginning()),
+        _ => answer.whole(),
+    }
+}
+
 fn get(path: &str) -> Result<Request<Bytes>, http::Error> {
     Request::get(path).body(Bytes::new())
 }
@@ -374,11 +403,16 @@ fn denied(index: &str, missing: &[Permission]) -> Failure {
 }
 
 const JSON: &str = "application/json";
+/// What is asked for of an index: that it is there, whether it is closed, and what is held back.
+const METADATA: &str = "*.settings.index.uuid,*.settings.index.verified_before_close,*.settings.index.blocks";
+/// What is asked for of a search.
+const SHARDS: &str = "_shards.total,_shards.successful,_shards.failed,hits.total";
 const UNVERIFIED: &str = "set spec.tls.mode to VerifyFull, or to VerifyCA with a CA of your own in spec.tls.ca: passwords, keys and tokens \
     are sent in readable form";
 const NOBODY: &str = "it asks for a login: name a Secret in spec.credentials";
 const CERTIFICATE: &str =
     "it takes the client certificate for nobody: map its name to a user there, or name a Secret in spec.credentials";
+const HELD: &str = "look at the index's settings under index.blocks: a full disk sets read_only_allow_delete";
 const NO_KEYS: &str = "OpenSearch's security plugin knows no API keys of this kind: use a password or a token";
 const HIDDEN: &str = "create it, correct its name, or grant a right to look at it: read, or view_index_metadata (OpenSearch: indices:admin/get)";
 const UNTOLD: &str =

@@ -64,6 +64,8 @@ async fn a_right_that_is_missing_is_named_and_one_that_cannot_be_known_is_not_gr
 
 #[tokio::test]
 async fn an_index_that_is_closed_cannot_be_read_now() {
+    let message = case("admin").on("shut", &[]).ends(Stage::Access, Reason::TargetUnavailable).await;
+    assert!(message.starts_with("index shut exists and cannot be used now (it is closed)"), "{message}");
     let message = case("reader").on("shut", &[Read]).ends(Stage::Access, Reason::TargetUnavailable).await;
     assert!(message.starts_with("index shut exists and cannot be used now (400, index_closed_exception)"), "{message}");
 }

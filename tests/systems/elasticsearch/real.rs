@@ -108,6 +108,30 @@ async fn an_index_that_is_closed_or_held_cannot_be_read_now() {
 }
 
 #[tokio::test]
+async fn an_index_that_is_closed_or_held_is_not_there_to_be_written_to_either() {
+    for (permissions, user) in [(&[][..], "admin"), (&[Write], "admin")] {
+        let message = case(user).on("shut", permissions).ends(Stage::Access, Reason::TargetUnavailable).await;
+        assert!(message.starts_with("index shut exists and cannot be used now (it is closed)"), "{message}");
+    }
+    for permissions in [&[Write][..], &[Read, Write]] {
+        let message = case("admin").on("full", permissions).ends(Stage::Access, Reason::TargetUnavailable).await;
+        assert!(message.starts_with("index full exists and cannot be used now (a block holds back"), "{message}");
+        case("admin").on("orders", permissions).passes().await;
+    }
+    case("admin").on("full", &[Read]).passes().await;
+    case("admin").on("held", &[Write]).passes().await;
+}
+
+#[tokio::test]
+async fn an_alias_of_which_a_part_does_not_answer_cannot_be_read_now() {
+    let message = case("admin").on("partly", &[Read]).ends(Stage::Access, Reason::TargetUnavailable).await;
+    assert!(message.starts_with("index partly exists and cannot be used now (a shard does not answer)"), "{message}");
+    case("admin").on("partly", &[]).passes().await;
+    let message = case("admin").on("lost", &[Read]).ends(Stage::Access, Reason::TargetUnavailable).await;
+    assert!(message.contains("(503, search_phase_execution_exception)"), "{message}");
+}
+
+#[tokio::test]
 async fn an_alias_is_a_target_like_an_index() {
     case("admin").on("recent", &[Read, Write]).passes().await;
     case("reader").on("recent", &[Read]).ends(Stage::Access, Reason::TargetNotFoundOrNotPermitted).await;

@@ -21,8 +21,9 @@ const WHO: &str = "GET /_security/_authenticate";
 const INFO: &str = "GET /_plugins/_security/authinfo";
 const ROOT: &str = "GET /";
 const PRIVILEGES: &str = "POST /_security/user/_has_privileges";
-const METADATA: &str = "GET /orders?filter_path=*.settings.index.uuid";
-const SEARCH: &str = "GET /orders/_search?size=0&terminate_after=1";
+const METADATA: &str =
+    "GET /orders?filter_path=*.settings.index.uuid,*.settings.index.verified_before_close,*.settings.index.blocks";
+const SEARCH: &str = "GET /orders/_search?size=0&terminate_after=1&filter_path=_shards.total,_shards.successful,_shards.failed,hits.total";
 
 /// An answer that says what it is of.
 fn es(status: u16, body: &serde_json::Value) -> Answer {
@@ -51,11 +52,20 @@ fn held(privileges: [bool; 3]) -> Answer {
 }
 
 fn searched() -> Answer {
-    es(200, &json!({"took": 1, "_shards": {"total": 1, "successful": 1, "failed": 0}, "hits": {"hits": []}}))
+    shards(1, 1, 0)
+}
+
+fn shards(total: u8, successful: u8, failed: u8) -> Answer {
+    let shards = json!({"total": total, "successful": successful, "failed": failed});
+    es(200, &json!({"_shards": shards, "hits": {"total": {"value": 0, "relation": "eq"}}}))
 }
 
 fn described() -> Answer {
-    es(200, &json!({"orders": {"settings": {"index": {"uuid": "canary"}}}}))
+    described_with(&json!({}))
+}
+
+fn described_with(blocks: &serde_json::Value) -> Answer {
+    es(200, &json!({"orders": {"settings": {"index": {"uuid": "canary", "blocks": blocks}}}}))
 }
 
 /// A cluster that lets everybody in who shows anything, and gives `answer` to all else.
@@ -75,11 +85,13 @@ fn at(web: &Web) -> Case {
 #[tokio::test]
 async fn a_look_makes_the_requests_that_are_listed_and_no_other() {
     for (permissions, privileges, looked) in [
-        (&[][..], [true, true, true], METADATA),
-        (&[], [true, false, false], SEARCH),
-        (&[Write], [true, true, false], SEARCH),
-        (&[Write], [false, true, true], METADATA),
-        (&[Read], [true, false, true], SEARCH),
+        (&[][..], [true, true, true], &[METADATA][..]),
+        (&[], [true, false, false], &[SEARCH]),
+        (&[Write], [true, true, false], &[SEARCH]),
+        (&[Write], [false, true, true], &[METADATA]),
+        (&[Read], [true, false, true], &[SEARCH]),
+        (&[Read, Write], [true, true, false], &[SEARCH]),
+        (&[Read, Write], [true, true, true], &[SEARCH, METADATA]),
     ] {
         let web = letting_in(move |asked| match asked.line.as_str() {
             PRIVILEGES => held(privileges),
@@ -89,7 +101,7 @@ async fn a_look_makes_the_requests_that_are_listed_and_no_other() {
         })
         .await;
         at(&web).on("orders", permissions).passes().await;
-        assert_eq!(lines(&web), [WHO, PRIVILEGES, looked]);
+        assert_eq!(lines(&web), [&[WHO, PRIVILEGES], looked].concat());
         let asked: serde_json::Value = serde_json::from_str(&web.asked()[1].body).expect("JSON");
         let privileges = ["read", "create_doc", "view_index_metadata"];
         assert_eq!(asked, json!({"index": [{"names": ["orders"], "privileges": privileges}]}));
@@ -187,6 +199,8 @@ async fn every_answer_inside_has_its_name() {
         (error(429, "rejected_execution_exception"), R::Throttled, "(429, rejected_execution_exception)"),
         (error(400, "illegal_argument_exception"), R::InternalError, "(400, illegal_argument_exception)"),
         (error(403, "security_exception"), R::TargetNotFoundOrNotPermitted, "index orders does not exist or may not"),
+        (shards(0, 0, 0), R::TargetNotFoundOrNotPermitted, "index orders does not exist or may not"),
+        (shards(2, 1, 1), R::TargetUnavailable, "index orders exists and cannot be used now (a shard does not answer)"),
     ] {
         let web =
             letting_in(move |asked| if asked.line == PRIVILEGES { held([true; 3]) } else { answer.clone() }).await;
@@ -197,6 +211,7 @@ async fn every_answer_inside_has_its_name() {
         Answer::new(200, "<html>canary</html>"),
         Answer::new(200, "{}"),
         Answer::new(200, r#"{"_shards":{"total":-1},"hits":7}"#),
+        Answer::new(200, r#"{"_shards":{"total":1,"successful":1,"failed":0},"hits":7}"#),
         Answer::new(200, format!("[{}", "[".repeat(50_000))),
         Answer::new(200, " ".repeat(100_000)),
         Answer::new(301, "canary"),
@@ -279,6 +294,54 @@ async fn what_stands_before_a_cluster_without_security_may_want_to_know_who_asks
     assert_eq!(at(&web).on("orders", &[Read]).passes().await, Proof::default());
     at(&web).secret("password", "hunter2").ends(Stage::Authenticate, Reason::AuthenticationFailed).await;
     at(&web).nobody().ends(Stage::Authenticate, Reason::AuthenticationFailed).await;
+}
+
+#[tokio::test]
+async fn what_may_be_searched_and_is_nothing_is_not_permitted() {
+    // OpenSearch with `do_not_fail_on_forbidden`.
+    for (described, reason) in [(false, Reason::TargetNotFoundOrNotPermitted), (true, Reason::PermissionDenied)] {
+        let web = Web::that(move |asked| {
+            Some(match asked.line.as_str() {
+                INFO => Answer::new(200, r#"{"user_name":"reader"}"#),
+                SEARCH => shards(0, 0, 0),
+                METADATA if described => self::described(),
+                METADATA => error(403, "security_exception"),
+                _ => no_handler(),
+            })
+        })
+        .await;
+        let message = at(&web).on("orders", &[Read]).ends(Stage::Access, reason).await;
+        assert!(message.contains("(Read)"), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn an_index_that_is_held_is_not_written_to_now() {
+    let answer = move |asked: &Asked| match asked.line.as_str() {
+        PRIVILEGES => held([true; 3]),
+        METADATA => described_with(&json!({"read_only_allow_delete": "true"})),
+        SEARCH => searched(),
+        _ => no_handler(),
+    };
+    let web = letting_in(answer).await;
+    for permissions in [&[Write][..], &[Read, Write]] {
+        let message = at(&web).on("orders", permissions).ends(Stage::Access, Reason::TargetUnavailable).await;
+        assert!(message.contains("index orders") && message.contains("read_only_allow_delete"), "{message}");
+    }
+    for permissions in [&[][..], &[Read]] {
+        at(&web).on("orders", permissions).passes().await;
+    }
+}
+
+#[tokio::test]
+async fn an_alias_of_a_thousand_indices_is_there() {
+    let index =
+        |n: usize| (format!("orders-{n}"), json!({"settings": {"index": {"uuid": "canary-and-what-is-usual"}}}));
+    let indices: serde_json::Map<String, serde_json::Value> = (0..1000).map(index).collect();
+    let described = serde_json::Value::Object(indices);
+    let web =
+        letting_in(move |asked| if asked.line == PRIVILEGES { held([true; 3]) } else { es(200, &described) }).await;
+    at(&web).on("orders", &[]).passes().await;
 }
 
 #[tokio::test]

@@ -1,5 +1,4 @@
-//! What a cluster answers: who somebody is, what they may do, whether an index is there, or the type of an error. No text of an answer is
-//! kept. Pure.
+//! What a cluster answers to who somebody is, and the type of an error. No text of an answer is kept. Pure.
 
 use http::{HeaderMap, StatusCode, header::WWW_AUTHENTICATE};
 use serde::Deserialize;
@@ -131,76 +130,6 @@ fn is_elasticsearch(headers: &HeaderMap) -> bool {
     headers.get(PRODUCT).is_some_and(|product| product == "Elasticsearch")
 }
 
-/// The privileges of Elasticsearch that a look asks about.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Held {
-    /// `read`
-    pub read: bool,
-    /// `create_doc`
-    pub write: bool,
-    /// `view_index_metadata`
-    pub view: bool,
-}
-
-/// The privileges, in Elasticsearch's words.
-pub(super) const PRIVILEGES: [&str; 3] = ["read", "create_doc", "view_index_metadata"];
-
-/// Which privileges are held on `index`; `None` where that is not told.
-pub(super) fn held(index: &str, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Result<Option<Held>, Refused> {
-    let refused = || Refused::of(status, headers, body);
-    match status.as_u16() {
-        200 => {
-            let document: Value = serde_json::from_slice(body).map_err(|_| refused())?;
-            let told = &document["index"][index];
-            let [read, write, view] = PRIVILEGES.map(|privilege| told[privilege].as_bool());
-            match (read, write, view) {
-                (Some(read), Some(write), Some(view)) => Ok(Some(Held { read, write, view })),
-                _ => Err(refused()),
-            }
-        }
-        // Who may ask, and with what, differs between versions and between what may stand before them.
-        400 | 403 | 404 | 405 => Ok(None),
-        _ => Err(refused()),
-    }
-}
-
-/// How an index is looked at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Way {
-    /// What it is, without its mappings.
-    Metadata,
-    /// A search without hits.
-    Search,
-}
-
-/// What is seen of an index.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Seen {
-    /// It is there, and may be looked at in this way.
-    There,
-    /// It may not be looked at in this way, whether it is there or not.
-    Denied,
-}
-
-/// What an answer to a look at an index says.
-pub(super) fn seen(way: Way, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Result<Seen, Refused> {
-    let refused = Refused::of(status, headers, body);
-    match status {
-        StatusCode::OK => {
-            let document: Value = serde_json::from_slice(body).unwrap_or_default();
-            let is_answer = match way {
-                Way::Metadata => document.as_object().is_some_and(|indices| {
-                    !indices.is_empty() && indices.values().all(|index| index["settings"]["index"]["uuid"].is_string())
-                }),
-                Way::Search => document["_shards"]["total"].is_u64() && document["hits"].is_object(),
-            };
-            if is_answer { Ok(Seen::There) } else { Err(refused) }
-        }
-        StatusCode::FORBIDDEN if refused.is_by_cluster && !refused.is(BLOCKED) => Ok(Seen::Denied),
-        _ => Err(refused),
-    }
-}
-
 /// What was said instead of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Refused {
@@ -225,7 +154,7 @@ enum Special {
 }
 
 impl Refused {
-    fn of(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Self {
+    pub(super) fn of(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Self {
         let document: Value = serde_json::from_slice(body).unwrap_or_default();
         let kind = document["error"]["type"].as_str();
         let is_by_cluster = kind.is_some() || document["error"].is_string() || is_elasticsearch(headers);
@@ -246,6 +175,11 @@ impl Refused {
     /// Whether the error is of this type.
     fn is(&self, kind: &str) -> bool {
         self.kind == Some(kind)
+    }
+
+    /// Whether a cluster says that this may not be done by who asks.
+    pub(super) fn is_denial(&self) -> bool {
+        self.status == StatusCode::FORBIDDEN && self.is_by_cluster && !self.is(BLOCKED)
     }
 
     /// What it means where it was asked who one is.
@@ -390,71 +324,6 @@ mod tests {
             let failure = who(Whom::Anybody, status(code), &headers, body.as_bytes()).unwrap_err().at_the_door();
             assert_eq!(failure.class(), class, "{code} {body}");
             assert!(!failure.message().contains("canary"), "{}", failure.message());
-        }
-    }
-
-    #[test]
-    fn privileges_are_what_is_told_of_the_index_that_was_asked_about() {
-        let told = |code, body: &str| held("orders", status(code), &HeaderMap::new(), body.as_bytes());
-        let body = r#"{"index":{"orders":{"read":true,"create_doc":false,"view_index_metadata":true}}}"#;
-        assert_eq!(told(200, body), Ok(Some(Held { read: true, write: false, view: true })));
-        for code in [400, 403, 404, 405] {
-            assert_eq!(told(code, &error("illegal_argument_exception")), Ok(None));
-        }
-        for body in [
-            "{}",
-            "<html>",
-            r#"{"index":{"others":{"read":true,"create_doc":true,"view_index_metadata":true}}}"#,
-            r#"{"index":{"orders":{"read":true}}}"#,
-            r#"{"index":{"orders":{"read":"true","create_doc":true,"view_index_metadata":true}}}"#,
-            r#"{"index":[]}"#,
-        ] {
-            assert_eq!(told(200, body).unwrap_err().inside().class(), FailureClass::ProtocolMismatch, "{body}");
-        }
-    }
-
-    #[test]
-    fn an_index_is_there_where_it_is_answered_for() {
-        let seen = |way, code, body: &str| seen(way, status(code), &HeaderMap::new(), body.as_bytes());
-        let found = r#"{"orders":{"settings":{"index":{"uuid":"x"}}}}"#;
-        let searched = r#"{"took":1,"_shards":{"total":1,"failed":0},"hits":{"hits":[]}}"#;
-        assert_eq!(seen(Way::Metadata, 200, found), Ok(Seen::There));
-        assert_eq!(seen(Way::Search, 200, searched), Ok(Seen::There));
-        assert!(seen(Way::Metadata, 200, searched).is_err());
-        assert!(seen(Way::Search, 200, found).is_err());
-        for body in ["", "{}", "[]", "<html>", r#"{"orders":{}}"#, r#"{"_shards":{"total":-1},"hits":{}}"#] {
-            assert!(seen(Way::Metadata, 200, body).is_err(), "{body}");
-            assert!(seen(Way::Search, 200, body).is_err(), "{body}");
-        }
-        assert_eq!(seen(Way::Search, 403, &error("security_exception")), Ok(Seen::Denied));
-        assert!(seen(Way::Search, 403, "<html>").is_err());
-    }
-
-    #[test]
-    fn what_is_said_inside_has_a_name() {
-        use FailureClass as C;
-        for (code, body, class) in [
-            (401, error("security_exception"), C::WrongCredentials),
-            (404, error("index_not_found_exception"), C::TargetNotFound),
-            (404, r#"{"error":"alias [canary] missing","status":404}"#.to_owned(), C::TargetNotFound),
-            (404, "<html>".to_owned(), C::ProtocolMismatch),
-            (400, error("invalid_index_name_exception"), C::TargetNotFound),
-            (400, error("index_closed_exception"), C::TargetUnavailable),
-            (403, error("cluster_block_exception"), C::TargetUnavailable),
-            (403, "<html>".to_owned(), C::ProtocolMismatch),
-            (503, error("search_phase_execution_exception"), C::TargetUnavailable),
-            (503, error("no_shard_available_action_exception"), C::TargetUnavailable),
-            (503, error("unavailable_shards_exception"), C::TargetUnavailable),
-            (503, error("cluster_block_exception"), C::ServerUnavailable),
-            (503, error("master_not_discovered_exception"), C::ServerUnavailable),
-            (502, "<html>".to_owned(), C::ServerUnavailable),
-            (429, error("search_phase_execution_exception"), C::Throttled),
-            (429, error("es_rejected_execution_exception"), C::Throttled),
-            (400, error("illegal_argument_exception"), C::Internal),
-            (301, String::new(), C::ProtocolMismatch),
-        ] {
-            let failure = seen(Way::Search, status(code), &HeaderMap::new(), body.as_bytes()).unwrap_err().inside();
-            assert_eq!(failure.class(), class, "{code} {body}");
         }
     }
 
