@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use crate::{
     connections::{Permission, Probe, text},
-    failure::{Failure, FailureClass, Proof, Setting, Stage},
+    failure::{Failure, FailureClass, Outlook, Proof, Setting, Stage},
     net::{
         Network,
         http::Answer,
@@ -104,6 +104,8 @@ struct Missed {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum As {
     Us,
+    /// With the client certificate, where there is one, and without the login.
+    Unnamed,
     Nobody,
 }
 
@@ -114,13 +116,19 @@ impl Probe for Look {
         for (n, place) in self.places.iter().enumerate() {
             let left = u32::try_from(self.places.len() - n).unwrap_or(u32::MAX);
             let mut stage = Stage::Reach;
-            let work = self.enter(net, place, &mut stage);
+            let work = self.approach(net, place, &mut stage);
             let ended = if self.places.len() == 1 {
                 // The probe's own deadline is the one.
                 work.await
             } else {
                 let share = net.remaining().mul_f32(0.9) / left;
                 timeout(share, work).await.unwrap_or_else(|_| Err(End::NotThis(Failure::new(FailureClass::TimedOut))))
+            };
+            let ended = match ended {
+                Ok(Some(found)) => Ok(found),
+                // It is shown the login, so no other one is, whatever comes of it.
+                Ok(None) => self.enter(net, place, &mut stage).await.map_err(End::for_good),
+                Err(end) => Err(end),
             };
             match ended {
                 Ok(found) => return self.inside(net, place, found, missed.len()).await,
@@ -135,35 +143,54 @@ impl Probe for Look {
 }
 
 impl Look {
-    /// None of the hosts is of use: why the first is not, and in a word why each other is not.
-    fn nowhere(&self, net: &Network, missed: Vec<Missed>) -> Failure {
-        let mut missed = missed.into_iter();
-        let Some(Missed { stage, failure }) = missed.next() else { return Failure::new(FailureClass::Internal) };
-        if self.places.len() == 1 {
-            return failure;
+    /// None of the hosts is of use: why one of them is not, and in a word why each other is not. One that may be of use by itself soon
+    /// is that one, since all that is reported of the others is that they are of no use either.
+    fn nowhere(&self, net: &Network, mut missed: Vec<Missed>) -> Failure {
+        let hope = |n: &usize| match missed[*n].failure.reason().outlook() {
+            Outlook::Transient => 0,
+            Outlook::Neutral => 1,
+            _ => 2,
+        };
+        let Some(told) = (0..missed.len()).min_by_key(hope) else { return Failure::new(FailureClass::Internal) };
+        let word =
+            |(place, other): (&Place, &Missed)| format!("{}: {}", place.endpoint.shown(), other.failure.reason());
+        let mut others: Vec<String> = self.places.iter().zip(&missed).map(word).collect();
+        others.remove(told);
+        let Missed { stage, failure } = missed.swap_remove(told);
+        if !others.is_empty() {
+            // The others were looked at since.
+            net.step(stage);
         }
-        // The others were looked at since.
-        net.step(stage);
-        missed.zip(self.places.iter().skip(1)).fold(failure, |failure, (other, place)| {
-            failure.setting(Setting::from_spec(format!("{}: {}", place.endpoint.shown(), other.failure.reason())))
-        })
+        others.into_iter().fold(failure, |failure, other| failure.setting(Setting::from_spec(other)))
+    }
+
+    /// Asks one host who we are; or, where the login is not to be shown yet, whether it answers, which is `None`. Whoever has been shown
+    /// it may have it counted, by a realm that locks accounts, also where no answer came; so of several hosts one is shown it in a look,
+    /// after it has answered something. `stage` is what is in progress there.
+    async fn approach(&self, net: &Network, place: &Place, stage: &mut Stage) -> Result<Option<Found>, End> {
+        let is_withheld = self.tls.mode != Mode::Disable && !self.tls.peer_is_verified();
+        if self.login.is_none() || (self.places.len() == 1 && !is_withheld) {
+            return self.enter(net, place, stage).await.map(Some);
+        }
+        let answer =
+            self.ask(net, place, As::Unnamed, get(Whom::Elasticsearch.path())).await.map_err(End::unanswered)?;
+        *stage = Stage::Authenticate;
+        if is_withheld {
+            return Err(End::Judged(Failure::new(FailureClass::UnverifiedPeer).advice(UNVERIFIED)));
+        }
+        let body = read(&answer).map_err(End::NotThis)?;
+        match answer::is_there(answer.status, &answer.headers, &body) {
+            Ok(()) => Ok(None),
+            Err(refused) => Err(self.turned_away(Whom::Elasticsearch, &refused)),
+        }
     }
 
     /// Asks one host who we are. `stage` is what is in progress there.
     async fn enter(&self, net: &Network, place: &Place, stage: &mut Stage) -> Result<Found, End> {
-        if self.login.is_some() && self.tls.mode != Mode::Disable && !self.tls.peer_is_verified() {
-            // It is asked without the login, so that it is known to be there.
-            self.ask(net, place, As::Nobody, get(Whom::Elasticsearch.path())).await.map_err(End::NotThis)?;
-            return Err(End::Judged(Failure::new(FailureClass::UnverifiedPeer).advice(UNVERIFIED)));
-        }
         for whom in [Whom::Elasticsearch, Whom::OpenSearch, Whom::Anybody] {
-            let answer =
-                self.ask(net, place, As::Us, get(whom.path())).await.map_err(|failure| match failure.class() {
-                    FailureClass::ClientCertificateRequired => End::Judged(failure),
-                    _ => End::NotThis(failure),
-                })?;
+            let answer = self.ask(net, place, As::Us, get(whom.path())).await.map_err(End::unanswered)?;
             *stage = Stage::Authenticate;
-            let body = answer.whole().map_err(End::NotThis)?;
+            let body = read(&answer).map_err(End::NotThis)?;
             let system = match answer::who(whom, answer.status, &answer.headers, &body) {
                 Ok(Who::Untold) => continue,
                 Ok(Who::Known(identity)) => {
@@ -340,7 +367,7 @@ impl Look {
             request.headers_mut().insert(AUTHORIZATION, login.header()?);
         }
         match who {
-            As::Us => net.exchange(&self.tls, request).await,
+            As::Us | As::Unnamed => net.exchange(&self.tls, request).await,
             As::Nobody => net.exchange(&Tls { identity: None, ..self.tls.clone() }, request).await,
         }
     }
@@ -352,6 +379,22 @@ impl Look {
 
     fn shows_certificate(&self) -> bool {
         self.tls.identity.is_some() && self.tls.mode != Mode::Disable
+    }
+}
+
+impl End {
+    /// Where no answer came.
+    fn unanswered(failure: Failure) -> Self {
+        match failure.class() {
+            FailureClass::ClientCertificateRequired => Self::Judged(failure),
+            _ => Self::NotThis(failure),
+        }
+    }
+
+    /// Where no other host is asked.
+    fn for_good(self) -> Self {
+        let (Self::NotThis(failure) | Self::Judged(failure)) = self;
+        Self::Judged(failure)
     }
 }
 

@@ -21,7 +21,7 @@ async fn the_least_rights_of_the_documentation_are_enough() {
 }
 
 #[tokio::test]
-async fn wrong_credentials_are_called_so_after_exactly_one_request() {
+async fn wrong_credentials_are_called_so_after_one_login() {
     let server = Server::elasticsearch();
     for wrong in [
         case("reader").secret("password", "hunter2-wrong"),
@@ -35,7 +35,7 @@ async fn wrong_credentials_are_called_so_after_exactly_one_request() {
         let message = wrong.ends(Stage::Authenticate, Reason::AuthenticationFailed).await;
         assert!(message.starts_with(&format!("{} rejects", first.address)), "{message}");
         assert!(message.contains("(401, security_exception)"), "{message}");
-        assert_eq!((first.connections(), second.connections()), (1, 0), "no other host is asked about a login");
+        assert_eq!((first.connections(), second.connections()), (2, 0), "who is there, and who we are; no other host");
     }
 }
 

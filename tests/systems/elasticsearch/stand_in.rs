@@ -367,6 +367,18 @@ async fn a_client_certificate_is_shown_and_its_lack_is_called_so() {
     several.ends(Stage::Authenticate, Reason::ClientCertificateRequired).await;
 }
 
+#[tokio::test]
+async fn a_login_that_is_held_back_is_not_the_client_certificate() {
+    let authority = Authority::new();
+    let web = Web::over(Some(authority.acceptor(&["127.0.0.1"], Clients::Ours)), |_| Some(reader())).await;
+    let (certificate, key) = authority.client();
+    let identity = Identity::from_pem(certificate.as_bytes(), key.as_bytes()).expect("a pair");
+    let case = Case::to("https", &[web.peer.address]).secret("username", "reader").secret("password", "reader-secret");
+    let case = case.tls(|tls| (tls.mode, tls.identity) = (Mode::Require, Some(identity)));
+    case.ends(Stage::Authenticate, Reason::EncryptionRequired).await;
+    assert!(web.asked().iter().all(|asked| asked.header("authorization").is_empty()));
+}
+
 // Hosts.
 
 #[tokio::test]
@@ -409,6 +421,7 @@ async fn a_host_that_answers_makes_up_for_those_before_it() {
     let web = letting_in(|_| no_handler()).await;
     let hosts = [silent.address, busy.peer.address, web.peer.address];
     let proof = at(&web).hosts(&hosts).within(Duration::from_secs(4)).passes().await;
+    assert_eq!((logins(&busy), logins(&web)), (0, 1), "who cannot serve is not shown the login");
     assert_eq!(
         proof.unproven,
         [
@@ -418,14 +431,57 @@ async fn a_host_that_answers_makes_up_for_those_before_it() {
     );
 }
 
+/// How many requests have shown the login.
+fn logins(web: &Web) -> usize {
+    web.asked().iter().filter(|asked| !asked.header("authorization").is_empty()).count()
+}
+
+#[tokio::test]
+async fn one_host_is_shown_the_login_in_a_look_whatever_comes_of_it() {
+    for (answer, reason) in [
+        (None, Reason::TimedOut),
+        (Some(Answer::new(200, " ".repeat(100_000))), Reason::ProtocolMismatch),
+        (Some(Answer::new(302, "canary")), Reason::ProtocolMismatch),
+        (Some(error(503, "canary")), Reason::ServerUnavailable),
+        (Some(Answer::new(401, "canary".repeat(20_000))), Reason::AuthenticationFailed),
+    ] {
+        let first = Web::that(move |asked| {
+            let is_nobody = asked.header("authorization").is_empty();
+            if is_nobody { Some(error(401, "security_exception")) } else { answer.clone() }
+        })
+        .await;
+        let second = letting_in(|_| no_handler()).await;
+        let case = at(&first).hosts(&[first.peer.address, second.peer.address]).within(Duration::from_secs(2));
+        let report = case.probe().await;
+        assert_eq!(report.failure().map(|(_, failure)| failure.reason()), Some(reason));
+        assert_eq!((logins(&first), second.peer.accepted()), (1, 0), "{reason}");
+    }
+}
+
+#[tokio::test]
+async fn of_hosts_that_are_of_no_use_one_that_may_be_soon_is_reported() {
+    let (theirs, ours) = (Authority::new(), Authority::new());
+    let untrusted = Web::over(Some(theirs.acceptor(&["127.0.0.1"], Clients::Anybody)), |_| Some(reader())).await;
+    let refuses = peer::nobody().await;
+    let case = Case::to("https", &[untrusted.peer.address, refuses]).tls(|tls| tls.roots = ours.roots());
+    let case = case.secret("username", "reader").secret("password", "reader-secret");
+    let message = case.clone().ends(Stage::Reach, Reason::ConnectionRefused).await;
+    let named = format!("{refuses} refuses connections ({}: CertificateUntrusted)", untrusted.peer.address);
+    assert!(message.starts_with(&named), "{message}");
+    case.hosts(&[untrusted.peer.address; 2]).ends(Stage::Reach, Reason::CertificateUntrusted).await;
+}
+
 #[tokio::test]
 async fn a_host_that_judges_is_the_last_that_is_asked() {
-    for answer in [error(401, "security_exception"), error(403, "security_exception"), error(429, "canary")] {
+    // Each but the one that is too busy is asked once more, with the login.
+    for (answer, asked) in
+        [(error(401, "security_exception"), 2), (error(403, "security_exception"), 2), (error(429, "canary"), 1)]
+    {
         let first = Web::that(move |_| Some(answer.clone())).await;
         let second = letting_in(|_| no_handler()).await;
         let report = at(&first).hosts(&[first.peer.address, second.peer.address]).probe().await;
         assert!(report.failure().is_some());
-        assert_eq!((first.peer.accepted(), second.peer.accepted()), (1, 0));
+        assert_eq!((first.peer.accepted(), second.peer.accepted()), (asked, 0));
     }
 }
 

@@ -126,6 +126,15 @@ pub(super) fn who(whom: Whom, status: StatusCode, headers: &HeaderMap, body: &[u
     }
 }
 
+/// Whether a host that was not shown the login answers, so that it may be shown it.
+pub(super) fn is_there(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Result<(), Refused> {
+    match who(Whom::Elasticsearch, status, headers, body) {
+        Ok(_) => Ok(()),
+        Err(refused) if refused.wants_somebody() => Ok(()),
+        Err(refused) => Err(refused),
+    }
+}
+
 fn is_elasticsearch(headers: &HeaderMap) -> bool {
     headers.get(PRODUCT).is_some_and(|product| product == "Elasticsearch")
 }
@@ -157,7 +166,11 @@ impl Refused {
     pub(super) fn of(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Self {
         let document: Value = serde_json::from_slice(body).unwrap_or_default();
         let kind = document["error"]["type"].as_str();
-        let is_by_cluster = kind.is_some() || document["error"].is_string() || is_elasticsearch(headers);
+        let is_by_cluster = kind.is_some()
+            || document["error"].is_string()
+            || is_elasticsearch(headers)
+            // What is too long is cut.
+            || document.is_null() && body.starts_with(br#"{"error":{"#);
         let challenges = headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
         let special = if challenges.into_iter().any(|challenge| challenge.contains("The access token expired")) {
             Special::Expired
@@ -180,6 +193,11 @@ impl Refused {
     /// Whether a cluster says that this may not be done by who asks.
     pub(super) fn is_denial(&self) -> bool {
         self.status == StatusCode::FORBIDDEN && self.is_by_cluster && !self.is(BLOCKED)
+    }
+
+    /// Whether it is about nobody in particular: whoever says who asks may be let in.
+    fn wants_somebody(&self) -> bool {
+        self.status.is_redirection() || matches!(self.status.as_u16(), 401 | 403)
     }
 
     /// What it means where it was asked who one is.
@@ -285,6 +303,19 @@ mod tests {
     }
 
     #[test]
+    fn a_host_is_there_where_it_answers_as_one_that_may_let_somebody_in() {
+        let told = |code, body: &str| is_there(status(code), &HeaderMap::new(), body.as_bytes());
+        for (code, body) in
+            [(200, r#"{"username":"_anonymous"}"#), (400, ""), (404, ""), (401, ""), (403, ""), (302, "")]
+        {
+            assert_eq!(told(code, body), Ok(()), "{code}");
+        }
+        for (code, body) in [(200, "<html>"), (418, ""), (429, ""), (500, ""), (503, "")] {
+            assert!(told(code, body).is_err(), "{code}");
+        }
+    }
+
+    #[test]
     fn what_is_no_answer_to_who_one_is_is_none() {
         for whom in [Whom::Elasticsearch, Whom::OpenSearch, Whom::Anybody] {
             for body in
@@ -306,6 +337,7 @@ mod tests {
             (401, headers(&[]), "Unauthorized".to_owned(), C::WrongCredentials),
             (401, headers(&[("www-authenticate", expired)]), error("security_exception"), C::CredentialsExpired),
             (403, headers(&[]), error("security_exception"), C::WrongCredentials),
+            (403, headers(&[]), error("security_exception").replace("},", ",{"), C::WrongCredentials),
             (403, headers(&[]), cloud.to_owned(), C::SourceNotAllowed),
             (
                 403,
