@@ -212,8 +212,10 @@ impl Look {
             return Ok(Identity::Anonymous);
         }
         match self.ask(net, place, As::Nobody, get(whom.path())).await {
-            Ok(answer) if matches!(answer.status.as_u16(), 401 | 403) => Ok(Identity::Somebody),
-            Ok(_) => Ok(Identity::Anonymous),
+            Ok(answer) => {
+                let matters = answer::matters(whom, answer.status, &answer.headers, &answer.beginning());
+                matters.map_err(|refused| refused.at_the_door())
+            }
             Err(failure) if failure.class() == FailureClass::ClientCertificateRequired => Ok(Identity::Somebody),
             Err(failure) => Err(failure),
         }
@@ -230,6 +232,7 @@ impl Look {
                     (None, _) if self.shows_certificate() => failure.advice(CERTIFICATE),
                     (None, _) => failure.advice(NOBODY),
                     (Some(Scheme::ApiKey), Whom::OpenSearch) => failure.advice(NO_KEYS),
+                    (Some(_), Whom::Elasticsearch) if refused.is_by_a_realm() => failure.advice(REJECTED),
                     (Some(_), _) => failure,
                 })
             }
@@ -410,8 +413,9 @@ impl Login {
 impl Whom {
     const fn path(self) -> &'static str {
         match self {
-            Self::Elasticsearch => "/_security/_authenticate",
-            Self::OpenSearch => "/_plugins/_security/authinfo",
+            // Without the roles and groups, of which there may be many.
+            Self::Elasticsearch => "/_security/_authenticate?filter_path=username,authentication_type",
+            Self::OpenSearch => "/_plugins/_security/authinfo?filter_path=user_name",
             Self::Anybody => "/",
         }
     }
@@ -455,6 +459,8 @@ const UNVERIFIED: &str = "set spec.tls.mode to VerifyFull, or to VerifyCA with a
 const NOBODY: &str = "it asks for a login: name a Secret in spec.credentials";
 const CERTIFICATE: &str =
     "it takes the client certificate for nobody: map its name to a user there, or name a Secret in spec.credentials";
+const REJECTED: &str =
+    "correct the Secret; Elasticsearch says the same to valid logins while its security index is not available";
 const HELD: &str = "look at the index's settings under index.blocks: a full disk sets read_only_allow_delete";
 const NO_KEYS: &str = "OpenSearch's security plugin knows no API keys of this kind: use a password or a token";
 const HIDDEN: &str = "create it, correct its name, or grant a right to look at it: read, or view_index_metadata (OpenSearch: indices:admin/get)";

@@ -35,6 +35,7 @@ async fn wrong_credentials_are_called_so_after_one_login() {
         let message = wrong.ends(Stage::Authenticate, Reason::AuthenticationFailed).await;
         assert!(message.starts_with(&format!("{} rejects", first.address)), "{message}");
         assert!(message.contains("(401, security_exception)"), "{message}");
+        assert!(message.contains("while its security index is not available"), "{message}");
         assert_eq!((first.connections(), second.connections()), (2, 0), "who is there, and who we are; no other host");
     }
 }

@@ -17,8 +17,8 @@ use crate::harness::{
 /// A short limit, for peers that never get any further.
 const SOON: Duration = Duration::from_millis(400);
 
-const WHO: &str = "GET /_security/_authenticate";
-const INFO: &str = "GET /_plugins/_security/authinfo";
+const WHO: &str = "GET /_security/_authenticate?filter_path=username,authentication_type";
+const INFO: &str = "GET /_plugins/_security/authinfo?filter_path=user_name";
 const ROOT: &str = "GET /";
 const PRIVILEGES: &str = "POST /_security/user/_has_privileges";
 const METADATA: &str =
@@ -140,10 +140,15 @@ async fn every_answer_at_the_door_has_its_name() {
     use {Reason as R, Stage as S};
     let expired = r#"Bearer realm="security", error="invalid_token", error_description="The access token expired""#;
     let cloud = |status| Answer::new(status, r#"{"ok":false,"message":"canary"}"#);
+    let long = format!(r#"{{"error":{{"type":"security_exception","reason":"{}"}}}}"#, "canary".repeat(20_000));
+    let of_key = r#"{"error":{"type":"security_exception","additional_unsuccessful_credentials":"API key: api key is expired"}}"#;
     for (answer, stage, reason, code) in [
         (error(401, "security_exception"), S::Authenticate, R::AuthenticationFailed, "(401, security_exception)"),
         (Answer::new(401, "Unauthorized"), S::Authenticate, R::AuthenticationFailed, "(401)"),
         (error(401, "canary").header("www-authenticate", expired), S::Authenticate, R::CredentialsExpired, "(401)"),
+        (Answer::new(401, long.clone()), S::Authenticate, R::AuthenticationFailed, "(401)"),
+        (Answer::new(403, long), S::Authenticate, R::AuthenticationFailed, "(403)"),
+        (Answer::new(401, of_key), S::Authenticate, R::CredentialsExpired, "(401, security_exception)"),
         (error(403, "security_exception"), S::Authenticate, R::AuthenticationFailed, "(403, security_exception)"),
         (cloud(403), S::Authenticate, R::SourceNotAllowed, "(403)"),
         (
@@ -286,14 +291,52 @@ async fn a_cluster_without_security_is_used_without_credentials_and_checks_none(
 #[tokio::test]
 async fn what_stands_before_a_cluster_without_security_may_want_to_know_who_asks() {
     let basic = format!("Basic {}", BASE64_STANDARD.encode("reader:reader-secret"));
+    let expected = basic.clone();
     let web = Web::that(move |asked| {
-        let known = asked.header("authorization") == basic;
+        let known = asked.header("authorization") == expected;
         Some(if known { open(asked, None) } else { Answer::new(401, "<html>canary</html>") })
     })
     .await;
     assert_eq!(at(&web).on("orders", &[Read]).passes().await, Proof::default());
     at(&web).secret("password", "hunter2").ends(Stage::Authenticate, Reason::AuthenticationFailed).await;
     at(&web).nobody().ends(Stage::Authenticate, Reason::AuthenticationFailed).await;
+    // What it says to nobody may be anything else, as long as it is about who asks.
+    for (answer, reason) in [
+        (Answer::new(302, "canary").header("location", "/login"), None),
+        (Answer::new(200, "<html>canary</html>"), None),
+        (Answer::new(429, "canary"), Some(Reason::Throttled)),
+        (Answer::new(503, "canary"), Some(Reason::ServerUnavailable)),
+    ] {
+        let known = basic.clone();
+        let web = Web::that(move |asked| {
+            Some(if asked.header("authorization") == known { open(asked, None) } else { answer.clone() })
+        })
+        .await;
+        match reason {
+            None => drop(at(&web).passes().await),
+            Some(reason) => drop(at(&web).ends(Stage::Authenticate, reason).await),
+        }
+    }
+}
+
+/// A domain of Amazon OpenSearch Service with fine-grained access control, after its documentation and what others have reported.
+#[tokio::test]
+async fn what_amazon_does_not_pass_on_is_no_judgement_about_the_login() {
+    let basic = format!("Basic {}", BASE64_STANDARD.encode("reader:reader-secret"));
+    let web = Web::that(move |asked| {
+        let answer = match asked.line.as_str() {
+            WHO | PRIVILEGES => Answer::new(401, r#"{"Message":"Your request: '/_security/canary' is not allowed."}"#),
+            _ if asked.header("authorization") != basic => Answer::new(401, "Unauthorized"),
+            INFO => Answer::new(200, r#"{"user_name":"reader"}"#),
+            SEARCH => searched(),
+            _ => error(403, "security_exception"),
+        };
+        Some(answer.header("x-amzn-requestid", "canary"))
+    })
+    .await;
+    assert_eq!(at(&web).on("orders", &[Read]).passes().await, Proof::default());
+    assert_eq!(lines(&web), [WHO, INFO, SEARCH]);
+    at(&web).secret("password", "hunter2").ends(Stage::Authenticate, Reason::AuthenticationFailed).await;
 }
 
 #[tokio::test]
@@ -488,8 +531,7 @@ async fn a_host_that_judges_is_the_last_that_is_asked() {
 #[tokio::test]
 async fn a_path_before_the_api_is_kept() {
     let web =
-        Web::that(|asked| Some(if asked.line == "GET /es/_security/_authenticate" { reader() } else { no_handler() }))
-            .await;
+        Web::that(|asked| Some(if asked.line == WHO.replace(" /", " /es/") { reader() } else { no_handler() })).await;
     let url = HttpUrl(format!("http://{}/es/", web.peer.address));
     at(&web).with(|settings| settings.hosts = Some(vec![url])).passes().await;
 }

@@ -121,9 +121,19 @@ pub(super) fn who(whom: Whom, status: StatusCode, headers: &HeaderMap, body: &[u
     match whom {
         // It is Elasticsearch, and no question of its security features is known there: they are off.
         Whom::Elasticsearch | Whom::Anybody if unknown && is_elasticsearch(headers) => Ok(Who::Open),
-        Whom::Elasticsearch | Whom::OpenSearch if unknown => Ok(Who::Untold),
+        Whom::Elasticsearch | Whom::OpenSearch if unknown || is_kept_back(status, headers, body) => Ok(Who::Untold),
         Whom::Elasticsearch | Whom::OpenSearch | Whom::Anybody => Err(Refused::of(status, headers, body)),
     }
+}
+
+/// Whether a question has not got to the cluster: so Amazon OpenSearch Service answers to whatever is not in its list, whoever asks.
+fn is_kept_back(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> bool {
+    let document: Value = serde_json::from_slice(body).unwrap_or_default();
+    let told = document["Message"].as_str().unwrap_or_default();
+    status == StatusCode::UNAUTHORIZED
+        && !headers.contains_key(WWW_AUTHENTICATE)
+        && told.starts_with("Your request: '/_")
+        && told.ends_with("' is not allowed.")
 }
 
 /// Whether a host that was not shown the login answers, so that it may be shown it.
@@ -132,6 +142,18 @@ pub(super) fn is_there(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> 
         Ok(_) => Ok(()),
         Err(refused) if refused.wants_somebody() => Ok(()),
         Err(refused) => Err(refused),
+    }
+}
+
+/// Whether it matters who asks where somebody was let in and nothing in the cluster wants to know: what the same question is answered
+/// with where nobody asks it.
+pub(super) fn matters(whom: Whom, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Result<Identity, Refused> {
+    match who(whom, status, headers, body) {
+        Ok(Who::Known(_) | Who::Open) => Ok(Identity::Anonymous),
+        Ok(Who::Untold) => Ok(Identity::Somebody),
+        // It says nothing about who asks.
+        Err(refused) if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() => Err(refused),
+        Err(_) => Ok(Identity::Somebody),
     }
 }
 
@@ -154,7 +176,7 @@ pub(super) struct Refused {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Special {
     Nothing,
-    /// A token that is over (RFC 6750, section 3, in the words of Elasticsearch's `TokenService`).
+    /// A token that is over (RFC 6750, section 3, in the words of Elasticsearch's `TokenService`), or a key (`ApiKeyService`).
     Expired,
     /// The proxy of Elastic Cloud.
     Cloud,
@@ -172,7 +194,12 @@ impl Refused {
             // What is too long is cut.
             || document.is_null() && body.starts_with(br#"{"error":{"#);
         let challenges = headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
-        let special = if challenges.into_iter().any(|challenge| challenge.contains("The access token expired")) {
+        let of_login = &document["error"]["additional_unsuccessful_credentials"];
+        let of_login = of_login.as_array().map_or(std::slice::from_ref(of_login), Vec::as_slice);
+        let mut of_login = of_login.iter().filter_map(Value::as_str);
+        let special = if challenges.into_iter().any(|challenge| challenge.contains("The access token expired"))
+            || of_login.any(|told| told.contains("api key is expired"))
+        {
             Special::Expired
         } else if document["ok"] == Value::Bool(false) {
             Special::Cloud
@@ -198,6 +225,11 @@ impl Refused {
     /// Whether it is about nobody in particular: whoever says who asks may be let in.
     fn wants_somebody(&self) -> bool {
         self.status.is_redirection() || matches!(self.status.as_u16(), 401 | 403)
+    }
+
+    /// Whether Elasticsearch itself knows nobody by this login.
+    pub(super) fn is_by_a_realm(&self) -> bool {
+        self.status == StatusCode::UNAUTHORIZED && self.is(SECURITY)
     }
 
     /// What it means where it was asked who one is.
@@ -303,6 +335,19 @@ mod tests {
     }
 
     #[test]
+    fn what_amazon_does_not_pass_on_says_nothing_about_who_asks() {
+        let body = r#"{"Message":"Your request: '/_security/_authenticate' is not allowed."}"#;
+        let told = |whom, code, headers, body: &str| who(whom, status(code), &headers, body.as_bytes());
+        for whom in [Whom::Elasticsearch, Whom::OpenSearch] {
+            assert_eq!(told(whom, 401, headers(&[]), body), Ok(Who::Untold));
+            assert!(told(whom, 403, headers(&[]), body).is_err());
+            assert!(told(whom, 401, headers(&[("www-authenticate", "Basic")]), body).is_err());
+            assert!(told(whom, 401, headers(&[]), r#"{"Message":"Unauthorized"}"#).is_err());
+            assert!(told(whom, 401, headers(&[]), "Unauthorized").is_err());
+        }
+    }
+
+    #[test]
     fn a_host_is_there_where_it_answers_as_one_that_may_let_somebody_in() {
         let told = |code, body: &str| is_there(status(code), &HeaderMap::new(), body.as_bytes());
         for (code, body) in
@@ -312,6 +357,19 @@ mod tests {
         }
         for (code, body) in [(200, "<html>"), (418, ""), (429, ""), (500, ""), (503, "")] {
             assert!(told(code, body).is_err(), "{code}");
+        }
+    }
+
+    #[test]
+    fn it_matters_who_asks_where_nobody_is_not_answered_like_somebody() {
+        use FailureClass as C;
+        let told = |code, body: &str| matters(Whom::Anybody, status(code), &HeaderMap::new(), body.as_bytes());
+        assert_eq!(told(200, r#"{"tagline":"You Know, for Search"}"#), Ok(Identity::Anonymous));
+        for (code, body) in [(401, ""), (403, ""), (302, ""), (404, ""), (200, "<html>")] {
+            assert_eq!(told(code, body), Ok(Identity::Somebody), "{code}");
+        }
+        for (code, class) in [(429, C::Throttled), (500, C::ServerUnavailable), (503, C::ServerUnavailable)] {
+            assert_eq!(told(code, "").unwrap_err().at_the_door().class(), class, "{code}");
         }
     }
 
@@ -332,10 +390,24 @@ mod tests {
         use FailureClass as C;
         let cloud = r#"{"ok":false,"message":"canary"}"#;
         let expired = r#"Bearer realm="security", error="invalid_token", error_description="The access token expired""#;
+        // As a log of Elasticsearch 8 shows it, and as its `ApiKeyService` and `Authenticator` make it.
+        let of_key = |told: &str| {
+            format!(r#"{{"error":{{"type":"security_exception","additional_unsuccessful_credentials":{told}}}}}"#)
+        };
         for (code, headers, body, class) in [
             (401, headers(&[]), error("security_exception"), C::WrongCredentials),
             (401, headers(&[]), "Unauthorized".to_owned(), C::WrongCredentials),
             (401, headers(&[("www-authenticate", expired)]), error("security_exception"), C::CredentialsExpired),
+            (401, headers(&[]), of_key(r#""API key: api key is expired""#), C::CredentialsExpired),
+            (401, headers(&[]), of_key(r#"["canary","API key: api key is expired"]"#), C::CredentialsExpired),
+            (401, headers(&[]), of_key(r#""API key: unable to find apikey with id canary""#), C::WrongCredentials),
+            (401, headers(&[]), of_key("[7]"), C::WrongCredentials),
+            (
+                401,
+                headers(&[]),
+                r#"{"Message":"Your request: '/_canary' is not allowed."}"#.to_owned(),
+                C::WrongCredentials,
+            ),
             (403, headers(&[]), error("security_exception"), C::WrongCredentials),
             (403, headers(&[]), error("security_exception").replace("},", ",{"), C::WrongCredentials),
             (403, headers(&[]), cloud.to_owned(), C::SourceNotAllowed),
