@@ -117,6 +117,14 @@ impl HttpUrl {
         format!("{scheme}://{host}{port}{path}")
     }
 
+    /// Where it leads, as a part of whose login it is: two ways to write one place read the same, and what a proxy has behind another
+    /// path is another place.
+    pub fn place(&self) -> String {
+        let UrlParts { scheme, host, port, path } = self.parts();
+        let port = port.unwrap_or(if scheme == "http" { 80 } else { 443 });
+        format!("{}:{port}{}", host.to_ascii_lowercase(), path.trim_end_matches('/'))
+    }
+
     /// Whether it obeys the schema's rule; for objects that were stored under an older one.
     pub fn is_valid(&self) -> bool {
         let strange = |c: char| "?#@\\".contains(c) || c.is_whitespace() || c.is_control();

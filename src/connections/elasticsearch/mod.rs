@@ -4,7 +4,7 @@
 
 mod probe;
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use probe::{Login, Look, Place, Scheme};
@@ -121,7 +121,9 @@ impl Definition for Settings {
         self.check(&places, &tls, &permissions)?;
         let login = self.login(&mut credentials, &secret)?;
         let whose = login.as_ref().map_or(&[][..], |login| login.whose.bytes());
-        let account = Digest::of(places.iter().map(|place| place.url.as_bytes()).chain([whose]));
+        // In another order they are the same cluster.
+        let hosts: BTreeSet<String> = places.iter().map(|place| HttpUrl(place.url.clone()).place()).collect();
+        let account = Digest::of(hosts.iter().map(String::as_bytes).chain([whose]));
         let probe = Look { places, tls, login, index: self.index.clone(), permissions };
         Ok(Prepared { probe: Box::new(probe), account, lockout: None })
     }
@@ -404,6 +406,13 @@ mod tests {
         let account = |url: &str, data: &[(&str, &str)]| prepare(&at(url), data, Tls::default(), &[]).unwrap().account;
         assert_eq!(account("https://search:9200", READER), account("https://search.shop.svc:9200/", READER));
         assert_ne!(account("https://search:9200", READER), account("https://search:9201", READER));
+        assert_eq!(account("https://search", READER), account("https://Search.shop.SVC:443", READER));
+        assert_ne!(account("https://search/a", READER), account("https://search/b", READER));
+        let hosts = |hosts: [&str; 2]| {
+            let settings = settings(&json!({"hosts": hosts}));
+            prepare(&settings, READER, Tls::default(), &[]).unwrap().account
+        };
+        assert_eq!(hosts(["https://a", "https://b"]), hosts(["https://b", "https://a:443"]));
         assert_ne!(account("https://search:9200", READER), account("https://search:9200", &[]));
         let key = |key| account("https://search:9200", &[(API_KEY, key)]);
         assert_eq!(key("id:one"), key("id:two"));

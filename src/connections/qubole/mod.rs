@@ -78,7 +78,7 @@ impl Definition for Settings {
         let url = self.endpoint.as_ref().map_or_else(|| ENDPOINT.to_owned(), |url| url.complete(&namespace));
         let url = url.trim_end_matches('/');
         // Whose it is stands in the token.
-        let account = Digest::of([url.as_bytes(), token.expose()]);
+        let account = Digest::of([HttpUrl(url.to_owned()).place().as_bytes(), token.expose()]);
         let probe = Look {
             url: format!("{url}{}", probe::PATH),
             own_host: self.endpoint.is_none(),
@@ -271,6 +271,7 @@ mod tests {
         let base = account(json!({}), "hunter2");
         assert_eq!(account(json!({"prestoClusterLabel": "p"}), "hunter2"), base);
         assert_eq!(account(json!({"endpoint": "https://api.qubole.com/"}), "hunter2"), base);
+        assert_eq!(account(json!({"endpoint": "https://API.qubole.com:443"}), "hunter2"), base);
         assert_ne!(account(json!({}), "hunter3"), base);
         assert_ne!(account(json!({"endpoint": "https://us.qubole.com"}), "hunter2"), base);
     }

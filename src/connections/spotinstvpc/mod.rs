@@ -91,7 +91,7 @@ impl Definition for Settings {
         let url = self.endpoint.as_ref().map_or_else(|| ENDPOINT.to_owned(), |url| url.complete(&namespace));
         let url = url.trim_end_matches('/');
         // Whose it is stands in the token.
-        let account = Digest::of([url.as_bytes(), token.expose()]);
+        let account = Digest::of([HttpUrl(url.to_owned()).place().as_bytes(), token.expose()]);
         let probe = Look {
             url: format!("{url}/setup/account/{}", text::encode(&self.account_id)),
             tls,
@@ -295,6 +295,7 @@ mod tests {
         assert_eq!(account(json!({"region": "eu-west-1", "subnetCIDR": "10.0.0.0/8"}), "hunter2"), base);
         assert_eq!(account(json!({"accountID": "act-12345678"}), "hunter2"), base, "a token is good or not for all");
         assert_eq!(account(json!({"endpoint": "https://api.spotinst.io/"}), "hunter2"), base);
+        assert_eq!(account(json!({"endpoint": "https://API.spotinst.io:443"}), "hunter2"), base);
         assert_ne!(account(json!({}), "hunter3"), base);
         assert_ne!(account(json!({"endpoint": "https://spot.example.com"}), "hunter2"), base);
     }
