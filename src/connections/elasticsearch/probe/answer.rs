@@ -150,10 +150,9 @@ pub(super) fn is_there(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> 
 pub(super) fn matters(whom: Whom, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Result<Identity, Refused> {
     match who(whom, status, headers, body) {
         Ok(Who::Known(_) | Who::Open) => Ok(Identity::Anonymous),
-        Ok(Who::Untold) => Ok(Identity::Somebody),
         // It says nothing about who asks.
         Err(refused) if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() => Err(refused),
-        Err(_) => Ok(Identity::Somebody),
+        Ok(Who::Untold) | Err(_) => Ok(Identity::Somebody),
     }
 }
 
