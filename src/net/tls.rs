@@ -242,8 +242,6 @@ impl Ground {
     /// The configuration for one probe. It shares roots and keys with all others, so making it costs microseconds, and it
     /// resumes no session: every probe is a full handshake.
     pub(super) fn config(&self, tls: &Tls, witness: &Witness) -> Result<ClientConfig, Impossible> {
-        // Whatever another server has asked for: it is about the handshakes to come.
-        witness.saw(ClientCertificate::NotAsked);
         let algorithms = self.provider.signature_verification_algorithms;
         let verifier: Arc<dyn ServerCertVerifier> = match tls.mode {
             Mode::Disable => return Err(Impossible::Disabled),

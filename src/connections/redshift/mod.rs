@@ -194,12 +194,13 @@ fn account(endpoint: &Endpoint, principal: &Principal, iam: Option<&Iam>) -> Dig
     match principal {
         Principal::Password { user, .. } => Digest::of(place.into_iter().chain([user.expose()])),
         Principal::Iam(grant) => {
-            let role = iam.and_then(|iam| iam.assume_role.as_ref()).map_or(&[][..], |role| role.role_arn.as_bytes());
+            let role = iam.and_then(|iam| iam.assume_role.as_ref()).map(AssumeRole::identity).unwrap_or_default();
             let (name, user) = match &grant.of {
                 Of::Cluster { identifier, user } => (identifier.as_bytes(), user.as_bytes()),
                 Of::Workgroup { name } => (name.as_bytes(), &[][..]),
             };
-            let asked = [grant.url.as_bytes(), grant.region.0.as_bytes(), grant.keys.id.expose(), role, name, user];
+            let asked =
+                [grant.url.as_bytes(), grant.region.0.as_bytes(), grant.keys.id.expose(), role.as_bytes(), name, user];
             Digest::of(place.into_iter().chain(asked))
         }
     }
@@ -492,11 +493,18 @@ mod tests {
             json!({"clusterIdentifier": "other"}),
             json!({"dbUser": "loader"}),
             json!({"endpoint": "https://redshift:8443"}),
-            json!({"assumeRole": role}),
+            json!({"assumeRole": &role}),
             json!({"clusterIdentifier": null, "dbUser": null, "workgroup": "sales"}),
         ] {
             assert_ne!(account(&cluster(&other), KEY), base, "{other}");
         }
+        let as_role = |extra: &serde_json::Value| {
+            let mut role = role.clone();
+            role.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+            account(&cluster(&json!({"assumeRole": role})), KEY)
+        };
+        // Another external id may be what the role asks for.
+        assert_ne!(as_role(&json!({"externalID": "ext-1"})), as_role(&json!({})));
         let by_username = cluster(&json!({"dbUser": null})).as_object().unwrap().clone();
         let mut by_username = serde_json::Value::Object(by_username);
         by_username["username"] = json!("analyst");
