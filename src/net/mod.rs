@@ -63,7 +63,7 @@ const ADDRESSES_LIMIT: usize = 8;
 /// How long a dial may take outside [`climb`], where no deadline was set: the default timeout of a probe.
 const DEFAULT_LIMIT: Duration = Duration::from_secs(10);
 
-/// How many works that only compute run at once: each takes a processor for up to a quarter of a second.
+/// How many works that only compute run at once: each takes a processor for up to a second.
 const COMPUTING: usize = 2;
 
 /// Where to dial.

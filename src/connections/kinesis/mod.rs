@@ -27,7 +27,8 @@ pub const ABOUT: About = About {
     minimal: MINIMAL,
     full: FULL,
     docs: include_str!("docs.md"),
-    tested_against: "emulator: moto, of AWS with its identities and policies",
+    tested_against: "emulator: moto, of AWS with its identities and policies; stand-in: a server for \
+        answers that moto does not give",
 };
 
 /// What the API server checks about the whole spec beyond the fields' own bounds: a rule and the sentence it refuses with.

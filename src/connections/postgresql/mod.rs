@@ -30,7 +30,7 @@ pub const ABOUT: About = About {
     minimal: MINIMAL,
     full: FULL,
     docs: include_str!("docs.md"),
-    tested_against: "real server: PostgreSQL 18",
+    tested_against: "real server: PostgreSQL 18; stand-in: a server for poolers and for what no PostgreSQL says",
 };
 
 /// What the API server checks about the whole spec beyond the fields' own bounds: a rule and the sentence it refuses with.

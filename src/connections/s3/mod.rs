@@ -32,7 +32,7 @@ pub const ABOUT: About = About {
     full: FULL,
     docs: include_str!("docs.md"),
     tested_against: "emulator: moto, of AWS with its identities and policies; emulator: s3s-fs, of the protocol with \
-        its signatures",
+        its signatures; stand-in: a server for answers that neither gives",
 };
 
 /// What the API server checks about the whole spec beyond the fields' own bounds: a rule and the sentence it refuses with.
