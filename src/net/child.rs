@@ -27,8 +27,11 @@ use tokio_util::sync::CancellationToken;
 use super::Network;
 use crate::failure::{Code, Failure, FailureClass};
 
+mod inherited;
 mod owner;
 pub mod relay;
+
+pub use inherited::close_what_was_inherited;
 
 /// The subcommand of the program that does a job.
 pub const SUBCOMMAND: &str = "probe-child";

@@ -155,6 +155,41 @@ async fn a_child_has_nothing_but_what_it_was_told() {
 }
 
 #[tokio::test]
+async fn the_program_keeps_no_file_that_it_was_started_with() {
+    let heir = Heir::new("files");
+    let (asked, mut is_asked) = tokio::sync::watch::channel(false);
+    let go = tokio_util::sync::CancellationToken::new();
+    let (told_to_go, told) = (go.clone(), move || asked.clone());
+    let peer = Peer::that(move |mut stream| {
+        let (asked, go) = (told(), told_to_go.clone());
+        async move {
+            stream.read_exact(&mut [0; 7]).await.expect("a greeting");
+            asked.send_replace(true);
+            go.cancelled().await;
+        }
+    })
+    .await;
+    let told = json!({"name_node": peer.address, "path": "/", "list": false, "user": "reader", "kerberos": null});
+    let outside = async {
+        is_asked.wait_for(|asked| *asked).await.expect("the peer is there");
+        let open = fs::read_dir(format!("/proc/{}/fd", heir.process().await)).expect("descriptors");
+        let mut links: Vec<String> = open
+            .map(|entry| fs::read_link(entry.expect("an entry").path()).expect("a link"))
+            .map(|link| link.to_str().expect("text").split(":[").next().expect("a kind").to_owned())
+            .collect();
+        links.sort();
+        go.cancel();
+        links
+    };
+    let world = heir.world();
+    let (report, links) = tokio::join!(look(&world, LIMIT, "hdfs", told), outside);
+    assert!(words(&report).1.contains("its answer cannot be read"), "{:?}", report.failure());
+    // Three to talk through; what a runtime is made of; and the name node, beside two pairs of the runtime's.
+    let expected = [vec!["anon_inode"; 3], vec!["pipe"; 3], vec!["socket"; 4]].concat();
+    assert_eq!(links, expected, "the child has what nobody gave it");
+}
+
+#[tokio::test]
 async fn the_program_does_the_jobs_of_its_types_and_no_other() {
     for job in ["nothing", "s3", ""] {
         let (reason, message) = words(&look(&world(own()), LIMIT, job, json!({})).await);

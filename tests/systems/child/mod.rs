@@ -34,6 +34,39 @@ fn own() -> PathBuf {
     env!("CARGO_BIN_EXE_connection-operator").into()
 }
 
+/// The operator's own program where it is started with files that nobody meant to hand on to it, in a directory that is removed
+/// with it.
+pub struct Heir(PathBuf);
+
+impl Heir {
+    pub fn new(name: &str) -> Self {
+        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("heir-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&directory);
+        fs::create_dir_all(&directory).expect("a directory");
+        let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/systems/child/heir");
+        std::os::unix::fs::symlink(here, directory.join("program")).expect("a link");
+        std::os::unix::fs::symlink(own(), directory.join("operator")).expect("a link");
+        Self(directory)
+    }
+
+    /// A world in which it is what does work in a child.
+    pub fn world(&self) -> Arc<World> {
+        world(self.0.join("program"))
+    }
+
+    /// The number of the process that it was started as.
+    async fn process(&self) -> u32 {
+        let text = eventually(LIMIT, "the child appears", async || fs::read_to_string(self.0.join("pid")).ok()).await;
+        text.trim().parse().expect("a number")
+    }
+}
+
+impl Drop for Heir {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
 /// A world in which loopback may be dialled and `program` is what does work in a child.
 fn world(program: PathBuf) -> Arc<World> {
     let loopback = "127.0.0.0/8".parse().expect("a rule");

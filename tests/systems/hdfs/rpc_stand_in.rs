@@ -24,7 +24,10 @@ use tokio::{
 };
 
 use super::*;
-use crate::harness::peer::{Peer, nobody};
+use crate::{
+    child::Heir,
+    harness::peer::{Peer, nobody},
+};
 
 /// Enough for a child to begin, on a busy machine.
 const SHORT: Duration = Duration::from_secs(4);
@@ -404,6 +407,14 @@ async fn every_number_of_a_kdc_has_its_name() {
         assert!(message.contains(&kdc.address.to_string()), "{message}");
         assert_eq!(peer.accepted(), 1);
     }
+}
+
+#[tokio::test]
+async fn a_login_finds_its_files_whatever_the_child_was_started_with() {
+    let heir = Heir::new("kerberos");
+    let (peer, kdc) = (offering("hdfs", "127.0.0.1").await, refusing(6).await);
+    let case = kerberos(peer.address, kdc.address).in_world(heir.world());
+    case.ends(Stage::Authenticate, Reason::AuthenticationFailed).await;
 }
 
 #[tokio::test]
