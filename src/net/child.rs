@@ -14,12 +14,16 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::{Pid, Resource, Rlimit, Signal};
+use rustix::{
+    io::Errno,
+    process::{Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions},
+};
 use secrecy::zeroize::Zeroizing;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _},
     process::{Child, ChildStderr, Command},
+    signal::unix::{SignalKind, signal},
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
@@ -41,6 +45,9 @@ pub const DOCUMENT_LIMIT: usize = 256 * 1024;
 
 /// Most bytes that a child answers.
 const ANSWER_LIMIT: usize = 64 * 1024;
+
+/// How long a child may take to end when it has closed its output, which is the last thing that it does.
+const ENDING: Duration = Duration::from_secs(2);
 
 /// How much of what a child complains about is looked at.
 const COMPLAINTS_LIMIT: u64 = 64 * 1024;
@@ -143,12 +150,10 @@ async fn live(
     let ended = tokio::select! {
         biased;
         () = given_up.cancelled() => Err(failed("it was given up")),
-        ended = converse(&mut child, pid, document) => ended,
+        ended = outlive(&mut child, pid, document) => ended,
     };
-    if ended.is_err() {
-        // Its number is its own until it was waited for. It may have ended by itself.
-        let _ = rustix::process::kill_process_group(pid, Signal::KILL);
-    }
+    // What it has started ends too, however it has ended itself. Its number is its own, and its group's, until it was waited for.
+    let _ = rustix::process::kill_process_group(pid, Signal::KILL);
     let status = child.wait().await;
     let starved = match (&status, child.stderr.take()) {
         (Ok(status), Some(complaints)) if ended.is_ok() && !status.success() => has_starved(complaints).await,
@@ -164,13 +169,38 @@ async fn live(
     }
 }
 
+/// Returns what the child has said when it has ended. It is not waited for yet.
+async fn outlive(child: &mut Child, pid: Pid, document: Document) -> Result<Vec<u8>, Failure> {
+    let answer = converse(child, pid, document).await?;
+    match timeout(ENDING, end_of(pid)).await {
+        Ok(Ok(())) => Ok(answer),
+        Ok(Err(_)) => Err(Failure::new(FailureClass::Internal)),
+        Err(_elapsed) => Err(failed("it does not end")),
+    }
+}
+
+/// Waits until the child has ended, and leaves it to be waited for.
+async fn end_of(pid: Pid) -> io::Result<()> {
+    // First of all, so that no end is missed.
+    let mut some_child_has_ended = signal(SignalKind::child())?;
+    while !has_ended(pid)? {
+        some_child_has_ended.recv().await;
+    }
+    Ok(())
+}
+
+fn has_ended(pid: Pid) -> Result<bool, Errno> {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
+    rustix::process::waitid(WaitId::Pid(pid), options).map(|ended| ended.is_some())
+}
+
 /// Tells the child what it needs and returns all that it says.
 async fn converse(child: &mut Child, pid: Pid, document: Document) -> Result<Vec<u8>, Failure> {
     let (Some(mut stdin), Some(mut stdout)) = (child.stdin.take(), child.stdout.take()) else {
         return Err(Failure::new(FailureClass::Internal));
     };
     // It waits for what it is told, so it is bounded before it does anything. One that has ended already needs no bounds.
-    if bound(pid).is_err() && child.try_wait().is_ok_and(|status| status.is_none()) {
+    if bound(pid).is_err() && has_ended(pid) != Ok(true) {
         return Err(failed("it could not be bounded"));
     }
     let tell = async {
@@ -206,7 +236,7 @@ async fn has_starved(complaints: ChildStderr) -> bool {
     said.split(|byte| *byte == b'\n').any(|line| line.starts_with(b"memory allocation of "))
 }
 
-fn bound(pid: Pid) -> Result<(), rustix::io::Errno> {
+fn bound(pid: Pid) -> Result<(), Errno> {
     for (resource, most) in [
         (Resource::Data, MEMORY_LIMIT),
         (Resource::As, ADDRESSES_LIMIT),

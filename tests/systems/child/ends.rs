@@ -89,9 +89,37 @@ async fn a_child_is_killed_at_the_deadline_and_nothing_of_it_is_left() {
     let [child, started] = signs.processes().await[..] else { panic!("two processes") };
     // A process that has ended and was not waited for would still be there.
     assert!(!is_there(child), "the child outlives its look");
-    // What it has started is not ours to wait for: whoever is the parent of orphans does that.
+    ends(started).await;
+}
+
+/// Waits for the end of what a child has started. It is not ours to wait for: whoever is the parent of orphans does that.
+async fn ends(started: u32) {
     let ended = || fs::read_to_string(format!("/proc/{started}/stat")).map_or(true, |stat| stat.contains(") Z "));
     eventually(LIMIT, "what the child has started ends", async || ended().then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_child_that_closes_its_output_and_stays_is_killed_soon() {
+    let signs = Signs::new("stays");
+    let (world, begun) = (world(victim()), Instant::now());
+    let look = tokio::time::timeout(LIMIT * 2, look(&world, LIMIT, "stays", signs.told()));
+    let (reason, message) = words(&look.await.expect("the look ends"));
+    assert_eq!(reason, Reason::InternalError);
+    assert!(message.contains("it does not end"), "{message}");
+    assert!(begun.elapsed() < LIMIT / 2, "{:?}", begun.elapsed());
+    assert!(!is_there(signs.processes().await[0]), "the child outlives its look");
+}
+
+#[tokio::test]
+async fn what_a_child_has_started_ends_with_it_however_it_ends() {
+    for (job, passes) in [("leaves", true), ("leaves-and-crashes", false)] {
+        let signs = Signs::new(job);
+        let report = look(&world(victim()), LIMIT, job, signs.told()).await;
+        assert_eq!(report.proof().is_some(), passes, "{:?}", report.failure());
+        let [child, started] = signs.processes().await[..] else { panic!("two processes") };
+        assert!(!is_there(child), "the child outlives its look");
+        ends(started).await;
+    }
 }
 
 #[tokio::test]
