@@ -36,7 +36,7 @@ impl Network {
     }
 
     async fn try_datagram(&self, endpoint: &Endpoint, question: &[u8]) -> Result<Vec<u8>, Failure> {
-        let addresses = self.allowed(endpoint, &self.resolve(&endpoint.host).await?)?;
+        let addresses = self.allowed(endpoint, &self.resolve(&endpoint.host, self.remaining()).await?)?;
         let tries = u32::try_from(addresses.len()).unwrap_or(u32::MAX).saturating_mul(TRIES).max(1);
         let share = self.remaining() / 2 / tries;
         let mut told: Option<Miss> = None;

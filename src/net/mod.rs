@@ -236,12 +236,17 @@ impl Network {
     /// What did not pass, about `endpoint`: `NameResolutionFailed`, `AddressNotAllowed` where no address is allowed,
     /// `TooManyTargets`, else what the dialled addresses answered.
     pub async fn dial(&self, endpoint: &Endpoint) -> Result<Stream, Failure> {
+        self.dial_until(endpoint, Instant::now() + self.remaining()).await
+    }
+
+    /// As [`dial`](Self::dial), with the time until `until`, where that is before the deadline.
+    async fn dial_until(&self, endpoint: &Endpoint, until: Instant) -> Result<Stream, Failure> {
         self.step(Stage::Reach);
         self.turn_to(endpoint);
         // What was seen of another host says nothing about this one.
         self.0.allowance.begin_anew();
         self.0.witness.begin_anew();
-        self.try_dial(endpoint).await.map_err(|failure| failure.about_at_least(&endpoint.shown()))
+        self.try_dial(endpoint, until).await.map_err(|failure| failure.about_at_least(&endpoint.shown()))
     }
 
     /// Does the TLS handshake of a server that expects it at once. Protocols that ask for TLS first use
@@ -406,15 +411,16 @@ impl Network {
         self.0.answered.lock().unwrap_or_else(PoisonError::into_inner).insert(endpoint.clone());
     }
 
-    async fn try_dial(&self, endpoint: &Endpoint) -> Result<Stream, Failure> {
-        let addresses = self.allowed(endpoint, &self.resolve(&endpoint.host).await?)?;
+    async fn try_dial(&self, endpoint: &Endpoint, until: Instant) -> Result<Stream, Failure> {
+        let left = || self.remaining().min(until.saturating_duration_since(Instant::now()));
+        let addresses = self.allowed(endpoint, &self.resolve(&endpoint.host, left()).await?)?;
         let mut told: Option<Miss> = None;
         for (n, address) in addresses.iter().enumerate() {
             let miss = match self.0.world.admit(&self.0.namespace, *address) {
                 Admission::Refused => Miss::TooManyTargets,
                 Admission::Admitted => {
-                    let left = u32::try_from(addresses.len() - n).unwrap_or(u32::MAX);
-                    match timeout(self.remaining() / left, connect(*address)).await {
+                    let shares = u32::try_from(addresses.len() - n).unwrap_or(u32::MAX);
+                    match timeout(left() / shares, connect(*address)).await {
                         Ok(Ok(tcp)) => return Ok(Stream::new(tcp, Arc::clone(&self.0.allowance))),
                         Ok(Err(error)) => Miss::of(&error),
                         Err(_elapsed) => Miss::TimedOut,
@@ -426,13 +432,13 @@ impl Network {
         Err(told.map_or_else(|| Failure::new(FailureClass::NameResolutionFailed), Miss::failure))
     }
 
-    /// The addresses of `host`; an address stands for itself. A name server that is silent is given half of the time, so that
-    /// it is known as the cause before the deadline strikes.
-    async fn resolve(&self, host: &str) -> Result<Vec<IpAddr>, Failure> {
+    /// The addresses of `host`; an address stands for itself. A name server that is silent is given half of the time that is left,
+    /// so that it is known as the cause before the deadline strikes.
+    async fn resolve(&self, host: &str, left: Duration) -> Result<Vec<IpAddr>, Failure> {
         if let Ok(address) = host.parse() {
             return Ok(vec![address]);
         }
-        match timeout(self.remaining() / 2, self.0.world.resolver.resolve(host)).await {
+        match timeout(left / 2, self.0.world.resolver.resolve(host)).await {
             Ok(Ok(addresses)) => Ok(addresses),
             Ok(Err(_)) => Err(Failure::new(FailureClass::NameResolutionFailed)),
             Err(_elapsed) => {

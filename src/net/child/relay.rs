@@ -5,6 +5,7 @@
 use std::{
     net::{Ipv4Addr, SocketAddr, SocketAddrV4},
     sync::Arc,
+    time::Duration,
 };
 
 use tokio::{
@@ -12,6 +13,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
     task::{JoinHandle, JoinSet},
+    time::Instant,
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -60,16 +62,23 @@ struct Carrier<R> {
     net: Network,
     endpoint: Endpoint,
     own: SocketAddrV4,
+    until: Instant,
     reader: R,
     state: watch::Sender<State>,
 }
 
 impl Relay {
-    /// Opens a relay to `endpoint`, through which a child may make `connections` connections, each read by what `reader` makes.
+    /// Opens a relay to `endpoint`, through which a child may make so many connections, each read by what `reader` makes. None is
+    /// still being made when the time is over, so that it is known until then why.
     ///
     /// # Errors
     /// `Internal` where no port of this machine is free.
-    pub async fn open<R>(net: &Network, endpoint: &Endpoint, connections: usize, reader: R) -> Result<Self, Failure>
+    pub async fn open<R>(
+        net: &Network,
+        endpoint: &Endpoint,
+        (connections, time): (usize, Duration),
+        reader: R,
+    ) -> Result<Self, Failure>
     where
         R: Fn() -> Box<dyn Reader> + Send + Sync + 'static,
     {
@@ -79,7 +88,8 @@ impl Relay {
             return Err(Failure::new(FailureClass::Internal));
         };
         let (sender, state) = watch::channel(State::default());
-        let carrier = Carrier { net: net.clone(), endpoint: endpoint.clone(), own, reader, state: sender };
+        let until = Instant::now() + time;
+        let carrier = Carrier { net: net.clone(), endpoint: endpoint.clone(), own, until, reader, state: sender };
         let given_up = CancellationToken::new();
         let told = given_up.clone();
         // The look is over when its sockets are closed.
@@ -161,7 +171,7 @@ where
     async fn carry(&self, mut near: TcpStream) {
         let carried = async {
             let _ = near.set_nodelay(true);
-            let far = self.net.dial(&self.endpoint).await?;
+            let far = self.net.dial_until(&self.endpoint, self.until).await?;
             self.pump(&mut near, far).await
         };
         if let Err(failure) = carried.await {

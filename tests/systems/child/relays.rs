@@ -60,7 +60,7 @@ async fn relayed(
 ) -> Report {
     climb(world.network("shop"), limit, async move |net| {
         let endpoint = Endpoint::exactly(&to.ip().to_string(), to.port());
-        let relay = Relay::open(&net, &endpoint, 1, || Box::new(Capitals)).await?;
+        let relay = Relay::open(&net, &endpoint, (1, limit), || Box::new(Capitals)).await?;
         told["address"] = json!(relay.address());
         open.send_replace(Some(relay.address().into()));
         let asked = async {

@@ -11,7 +11,7 @@ use connection_operator::{
     connections::Refusal,
     failure::{Failure, Proof},
     net::{
-        Endpoint, World,
+        Endpoint, Policy, Resolver, World,
         child::{Document, Task},
         climb,
     },
@@ -382,6 +382,27 @@ async fn who_is_asked_for_kerberos_and_proves_nothing_is_refused() {
     let sentence = "javax.security.sasl.SaslException";
     let peer = node(vec![exception(LOGIN, FATAL, sentence)]).await;
     kerberos(peer.address, nobody().await).ends(Stage::Authenticate, Reason::AuthenticationFailed).await;
+
+/// A name server that says nothing.
+struct Mute;
+
+#[async_trait::async_trait]
+impl Resolver for Mute {
+    async fn resolve(&self, _: &str) -> std::io::Result<Vec<std::net::IpAddr>> {
+        std::future::pending().await
+    }
+}
+
+#[tokio::test]
+async fn a_silent_name_server_is_the_cause_however_many_name_nodes_there_are() {
+    let world = World::new(Policy::new(Vec::new(), Vec::new()), Arc::new(Mute), 10_000);
+    world.set_program(env!("CARGO_BIN_EXE_connection-operator").into());
+    let all = ["nn1.lake.test:8020", "nn2.lake.test:8020", "nn3.lake.test:8020"];
+    for count in 1..=3 {
+        let case = Case::rpc(&all[..count], "/data/orders").named("reader").in_world(Arc::clone(&world)).within(SHORT);
+        let message = case.ends(Stage::Reach, Reason::NameResolutionFailed).await;
+        assert!(message.contains("nn1.lake.test:8020") && message.contains("no name server answered"), "{message}");
+    }
 }
 
 #[tokio::test]

@@ -196,13 +196,14 @@ impl Plan {
             Some(kerberos) => Login::Kerberos(Principal::expected(kerberos.server_principal.as_deref(), &node.host)),
         };
         let (network, log, way) = (net.clone(), Arc::clone(seen), login.clone());
-        let relay = Relay::open(net, node, 1, move || Box::new(Conversation::new(&network, &way, &log))).await?;
+        let relay =
+            Relay::open(net, node, (1, share), move || Box::new(Conversation::new(&network, &way, &log))).await?;
         let centre = match &self.kerberos {
             None => None,
             Some(kerberos) => {
                 let net_of = net.clone();
                 let reader = move || -> Box<dyn Reader> { Box::new(KeyCentre(net_of.clone(), Centre::default())) };
-                Some(Relay::open(net, &kerberos.kdc, QUESTIONS, reader).await?)
+                Some(Relay::open(net, &kerberos.kdc, (QUESTIONS, share), reader).await?)
             }
         };
         let document = self.told(&login, relay.address(), centre.as_ref().map(Relay::address))?;
