@@ -24,7 +24,9 @@ use crate::{
 const AFTER_ALL: &str = "%7F";
 
 /// What a look leaves out, where data is to be read or written: the name node alone is asked.
-const DATA_NODES: &[&str] = &["that the data nodes can be reached, which the operator does not talk to"];
+const DATA_NODES: &str = "that the data nodes can be reached, which the operator does not talk to";
+/// It answers who asks about a right in safe mode, too.
+const SAFE_MODE: &str = "that the name node is not in safe mode, in which nothing is written";
 
 /// What is asked, and as whom.
 pub(in crate::connections::hdfs) struct Plan {
@@ -85,8 +87,12 @@ impl Plan {
             let failure = refused.failure_as(FailureClass::NotProvable).about(self.shown()).word(permission.as_str());
             return Err(failure.advice("leave the permission out: this server does not know the question for it"));
         }
-        let about_data = self.permissions.iter().any(|p| matches!(p, Permission::Read | Permission::Write));
-        let unproven = if about_data { DATA_NODES } else { &[] };
+        let asks = |permission| self.permissions.contains(&permission);
+        let unproven: &[&str] = match (asks(Permission::Read), asks(Permission::Write)) {
+            (false, false) => &[],
+            (true, false) => &[DATA_NODES],
+            (_, true) => &[DATA_NODES, SAFE_MODE],
+        };
         Ok(Proof { unproven })
     }
 
