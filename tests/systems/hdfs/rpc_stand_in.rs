@@ -410,6 +410,7 @@ async fn every_number_of_a_kdc_has_its_name() {
     use {Reason as R, Stage as S};
     for (number, stage, reason) in [
         (1, S::Authenticate, R::CredentialsExpired),
+        (2, S::Authenticate, R::AuthenticationMethodNotSupported),
         (6, S::Authenticate, R::AuthenticationFailed),
         (12, S::Authenticate, R::AuthenticationFailed),
         (14, S::Authenticate, R::AuthenticationMethodNotSupported),
@@ -419,7 +420,9 @@ async fn every_number_of_a_kdc_has_its_name() {
         (29, S::Authenticate, R::ServerUnavailable),
         (31, S::Authenticate, R::AuthenticationFailed),
         (37, S::Authenticate, R::ClockSkewed),
-        (60, S::Authenticate, R::AuthenticationFailed),
+        // Whatever is no word about the principal is no rejection of it.
+        (9, S::Authenticate, R::ServerUnavailable),
+        (60, S::Authenticate, R::ServerUnavailable),
     ] {
         let peer = offering("hdfs", "127.0.0.1").await;
         let kdc = refusing(number).await;

@@ -90,7 +90,7 @@ const KERBEROS: u32 = 0x96c7_3a00;
 pub(super) fn kerberos(minor: u32) -> Failure {
     use FailureClass as F;
     let Some(number) = minor.checked_sub(KERBEROS).filter(|number| *number < 256) else {
-        return Failure::new(F::WrongCredentials).word("GSSAPI").code(Code::Number(minor.into())).advice(CHECK);
+        return Failure::new(F::ChildFailed).word("GSSAPI").code(Code::Number(minor.into())).advice(CHECK);
     };
     let of = |class, word| Failure::new(class).word(word).code(Code::Number(number.into()));
     match number {
@@ -103,6 +103,9 @@ pub(super) fn kerberos(minor: u32) -> Failure {
         // KDC_ERR_S_PRINCIPAL_UNKNOWN
         7 => of(F::AuthenticationMethodNotSupported, "the KDC does not know the principal of the name node")
             .advice("name the name node by the host of its principal, or set spec.hdfs.kerberos.serverPrincipal"),
+        // KDC_ERR_SERVICE_EXP, KDC_ERR_SERVICE_REVOKED, KDC_ERR_SERVICE_NOTYET
+        2 | 19 | 22 => of(F::AuthenticationMethodNotSupported, "the principal of the name node is not valid")
+            .advice("renew or unlock the principal of the name node at the KDC"),
         // KDC_ERR_CLIENT_REVOKED
         18 => of(F::AccountLocked, "the principal is locked or has expired").advice("unlock the principal at the KDC"),
         // KDC_ERR_CLIENT_NOTYET
@@ -141,7 +144,11 @@ pub(super) fn kerberos(minor: u32) -> Failure {
         }
         // KDC_ERR_WRONG_REALM
         68 => of(F::WrongCredentials, "the principal is of another realm").advice("correct spec.hdfs.kerberos.realm"),
-        _ => of(F::WrongCredentials, "Kerberos").advice(CHECK),
+        // KRB_ERR_GENERIC: the KDC's own trouble.
+        60 => of(F::ServerUnavailable, "the KDC fails").advice("look at the log of the KDC"),
+        // Only what is listed is a rejection: one is not tried again for hours.
+        ..128 => of(F::ServerUnavailable, "Kerberos").advice(CHECK),
+        _ => of(F::ChildFailed, "Kerberos").advice(CHECK),
     }
 }
 
@@ -181,12 +188,15 @@ mod tests {
         use FailureClass as F;
         for (number, class) in [
             (1, F::CredentialsExpired),
+            (2, F::AuthenticationMethodNotSupported),
             (6, F::WrongCredentials),
             (7, F::AuthenticationMethodNotSupported),
             (12, F::WrongCredentials),
             (14, F::AuthenticationMethodNotSupported),
             (18, F::AccountLocked),
+            (19, F::AuthenticationMethodNotSupported),
             (21, F::WrongCredentials),
+            (22, F::AuthenticationMethodNotSupported),
             (23, F::CredentialsExpired),
             (24, F::WrongCredentials),
             (25, F::AuthenticationMethodNotSupported),
@@ -195,12 +205,16 @@ mod tests {
             (32, F::ClockSkewed),
             (37, F::ClockSkewed),
             (41, F::ProtocolMismatch),
-            (60, F::WrongCredentials),
+            (60, F::ServerUnavailable),
+            (61, F::ServerUnavailable),
             (68, F::WrongCredentials),
+            (127, F::ServerUnavailable),
+            (128, F::ChildFailed),
             (148, F::ClockSkewed),
             (156, F::ProtocolMismatch),
             (181, F::CredentialsMalformed),
             (235, F::CredentialsMalformed),
+            (255, F::ChildFailed),
         ] {
             let failure = kerberos(KERBEROS + number);
             assert_eq!(failure.class(), class, "{number}: {}", failure.message());
@@ -208,7 +222,9 @@ mod tests {
         }
         // The number of a login by a key that was changed, as it was seen.
         assert_eq!(kerberos(2_529_638_943).class(), F::WrongCredentials);
-        assert_eq!(kerberos(100_001).class(), F::WrongCredentials);
-        assert_eq!(kerberos(0).class(), F::WrongCredentials);
+        // Not in the table at all.
+        for number in [0, 100_001, KERBEROS - 1, KERBEROS + 256, u32::MAX] {
+            assert_eq!(kerberos(number).class(), F::ChildFailed, "{number}");
+        }
     }
 }
