@@ -282,6 +282,20 @@ async fn a_name_node_that_does_not_serve_is_passed_over_and_each_is_named() {
     assert!(message.contains(&format!("{} is a standby", standby.address)), "{message}");
     let message = simple(&[standby.address]).ends(Stage::Access, Reason::ServerUnavailable).await;
     assert!(message.contains("StandbyException") && message.contains(&standby.address.to_string()), "{message}");
+    // One that starts is passed over, too; where nobody serves it is the one to wait for.
+    let starting = node(answers(&[exception(0, ERROR, "org.apache.hadoop.ipc.RetriableException")])).await;
+    let proof = simple(&[starting.address, active.address]).passes_as_nobody().await;
+    assert!(proof.unproven.iter().any(|what| what.contains("another name node")), "{proof:?}");
+    for nodes in [[starting.address, standby.address], [standby.address, starting.address]] {
+        let message = simple(&nodes).ends(Stage::Access, Reason::ServerUnavailable).await;
+        assert!(
+            message.starts_with(&starting.address.to_string()) && message.contains("RetriableException"),
+            "{message}"
+        );
+        assert!(message.contains(&format!("{} is a standby", standby.address)), "{message}");
+    }
+    let message = simple(&[starting.address, gone]).ends(Stage::Reach, Reason::ConnectionRefused).await;
+    assert!(message.contains(&format!("{} cannot serve yet", starting.address)), "{message}");
     // One that answers is asked, and nobody after it.
     let denied = node(answers(&[exception(0, ERROR, "org.apache.hadoop.security.AccessControlException")])).await;
     let before = active.accepted();

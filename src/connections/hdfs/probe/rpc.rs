@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use super::{
     CLOSED,
     rpc_child::{Answer, ENVIRONMENT, How, Told, ToldKerberos},
-    rpc_codes::{Verdict, When, exception, kerberos},
+    rpc_codes::{Idle, Verdict, When, exception, kerberos},
     rpc_wire::{Centre, Event, Login, Principal, Progress, Refused, Wire},
 };
 use crate::{
@@ -41,7 +41,11 @@ const DATA_NODES: &str = "that the data nodes can be reached, which the operator
 /// Who may list a directory may not read each file in it.
 const FILES: &str = "that the files in it may be read";
 /// One active name node is enough.
-const NAME_NODES: &str = "that another name node would serve, since one before it does not answer";
+const NAME_NODES: &str = "that another name node would serve, since one before it does not answer, or not yet";
+
+/// What may be wrong where a name node hangs up that says everything in encrypted form: the client drops its last words.
+const UNREAD: &str = "look whether the name node lets the user use this service (hadoop-policy.xml): with hadoop.rpc.protection \
+    integrity or privacy its reason for closing cannot be read";
 
 /// What a look asks, and as whom.
 #[derive(Debug)]
@@ -79,8 +83,8 @@ pub(in crate::connections::hdfs) struct Kerberos {
 enum End {
     /// It does not answer the question, and got no further than this: the next one may.
     NotReached(Stage, Failure),
-    /// It says that another one serves.
-    Standby(Failure),
+    /// It has got this far, and says that it is idle: another one may serve.
+    Idle(Idle, Stage, Failure),
     /// It is the answer. Nobody is asked twice about a login.
     Final(Failure),
 }
@@ -90,8 +94,10 @@ enum End {
 struct Seen {
     /// How far the conversation got.
     stage: Stage,
-    /// It has said that another one serves.
-    standby: bool,
+    /// It has sent what is to prove who it is.
+    challenged: bool,
+    /// It has said that it does not serve, and why.
+    idle: Option<Idle>,
 }
 
 impl Seen {
@@ -118,7 +124,7 @@ pub(in crate::connections::hdfs) async fn look(net: &Network, plan: &Plan) -> Re
         match plan.ask(net, node, share).await {
             Ok(()) => {
                 let read = plan.permissions.contains(&Permission::Read);
-                let unproven = unproven(read, missed.iter().any(|(_, end)| matches!(end, End::NotReached(..))));
+                let unproven = unproven(read, missed.iter().any(|(_, end)| end.may_be_active()));
                 return Ok(Proof { unproven });
             }
             Err(End::Final(failure)) => return Err(failure),
@@ -137,26 +143,37 @@ fn unproven(read: bool, nodes: bool) -> &'static [&'static str] {
     }
 }
 
-/// What is said where no name node has answered the question: one that was not reached may be the active one.
-fn nobody_serves(net: &Network, mut missed: Vec<(&Endpoint, End)>) -> Failure {
-    let first = missed.iter().position(|(_, end)| matches!(end, End::NotReached(..))).unwrap_or_default();
-    if missed.is_empty() {
-        return Failure::new(FailureClass::Internal);
+impl End {
+    /// Whether it is not known that another one is.
+    const fn may_be_active(&self) -> bool {
+        !matches!(self, Self::Idle(Idle::Standby, ..))
     }
+
+    /// Which one is told first: a name node that was not reached may be the active one, and so may one that is starting.
+    const fn order(&self) -> u8 {
+        match self {
+            Self::NotReached(..) | Self::Final(_) => 0,
+            Self::Idle(Idle::Starting, ..) => 1,
+            Self::Idle(Idle::Standby, ..) => 2,
+        }
+    }
+}
+
+/// What is said where no name node has answered the question.
+fn nobody_serves(net: &Network, mut missed: Vec<(&Endpoint, End)>) -> Failure {
+    let first = (0..missed.len()).min_by_key(|n| missed[*n].1.order());
+    let Some(first) = first else { return Failure::new(FailureClass::Internal) };
     let (node, end) = missed.remove(first);
     net.turn_to(node);
     let failure = match end {
-        End::NotReached(stage, failure) => {
+        End::NotReached(stage, failure) | End::Idle(_, stage, failure) => {
             net.step(stage);
             failure
         }
-        End::Standby(failure) | End::Final(failure) => {
-            net.step(Stage::Access);
-            failure
-        }
+        End::Final(failure) => failure,
     };
     missed.iter().fold(failure.about_at_least(&node.shown()), |failure, (node, end)| {
-        let what = if matches!(end, End::Standby(_)) { "is a standby" } else { "does not answer either" };
+        let what = if let End::Idle(idle, ..) = end { idle.words() } else { "does not answer either" };
         failure.setting(Setting::from_spec(format!("{} {what}", node.shown())))
     })
 }
@@ -169,16 +186,16 @@ fn keytab() -> Setting {
 impl Plan {
     /// Asks one name node.
     async fn ask(&self, net: &Network, node: &Endpoint, share: Duration) -> Result<(), End> {
-        let seen = Arc::new(Mutex::new(Seen { stage: Stage::Reach, standby: false }));
+        let seen = Arc::new(Mutex::new(Seen { stage: Stage::Reach, challenged: false, idle: None }));
         let ended = self.ask_child(net, node, share, &seen).await;
         let seen = *seen.lock().unwrap_or_else(PoisonError::into_inner);
-        ended.map_err(|failure| match failure.class() {
-            _ if seen.standby => End::Standby(failure),
+        ended.map_err(|failure| match (failure.class(), seen.idle) {
+            (_, Some(idle)) => End::Idle(idle, seen.stage, failure),
             // Without a login, another name node may be asked the same.
-            FailureClass::TimedOut | FailureClass::ConnectionClosed if self.kerberos.is_none() => {
+            (FailureClass::TimedOut | FailureClass::ConnectionClosed, None) if self.kerberos.is_none() => {
                 End::NotReached(seen.stage, failure)
             }
-            FailureClass::ChildFailed => End::Final(failure),
+            (FailureClass::ChildFailed, None) => End::Final(failure),
             _ if seen.answered() => End::Final(failure),
             _ => End::NotReached(seen.stage, failure),
         })
@@ -279,8 +296,8 @@ impl Plan {
         Err(match how {
             How::Missing => Failure::new(FailureClass::TargetNotFound).about(path()),
             How::Exception(name) => match exception(&name, When::Question) {
-                Verdict::Standby(failure) => {
-                    seen.standby = true;
+                Verdict::Idle(idle, failure) => {
+                    seen.idle = Some(idle);
                     failure
                 }
                 Verdict::Final(failure) => match failure.class() {
@@ -397,8 +414,8 @@ impl Conversation {
                     (_, Login::Kerberos(_)) => When::KerberosLogin,
                 };
                 match exception(&name, when) {
-                    Verdict::Standby(failure) => {
-                        self.seen.lock().unwrap_or_else(PoisonError::into_inner).standby = true;
+                    Verdict::Idle(idle, failure) => {
+                        self.seen.lock().unwrap_or_else(PoisonError::into_inner).idle = Some(idle);
                         failure
                     }
                     Verdict::Final(failure) => failure,

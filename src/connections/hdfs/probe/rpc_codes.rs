@@ -16,10 +16,29 @@ pub(super) enum When {
 /// What an exception means.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// This name node does not serve now, since another one does.
-    Standby(Failure),
+    /// This name node is idle: another one may serve.
+    Idle(Idle, Failure),
     /// It is its answer.
     Final(Failure),
+}
+
+/// Why a name node that answers does not serve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Idle {
+    /// Another one does.
+    Standby,
+    /// It is starting, or changes its part.
+    Starting,
+}
+
+impl Idle {
+    /// What is said of a name node beside the failure of another one.
+    pub(super) const fn words(self) -> &'static str {
+        match self {
+            Self::Standby => "is a standby",
+            Self::Starting => "cannot serve yet",
+        }
+    }
 }
 
 /// The exceptions that are known, as messages call them, and what each means in answer to a question.
@@ -61,7 +80,12 @@ pub(super) fn exception(name: &str, when: When) -> Verdict {
     let of = |class| Failure::new(class).code(Code::Known(word));
     let failure = match (*word, when) {
         ("StandbyException" | "ObserverRetryOnActiveException", _) => {
-            return Verdict::Standby(of(*class).advice("name all name nodes of the name service in spec.hdfs.nameNodes"));
+            let failure = of(*class).advice("name all name nodes of the name service in spec.hdfs.nameNodes");
+            return Verdict::Idle(Idle::Standby, failure);
+        }
+        // Nobody is asked twice to take a ticket.
+        ("RetriableException", When::SimpleLogin | When::Question) => {
+            return Verdict::Idle(Idle::Starting, of(*class));
         }
         ("AccessControlException", When::SimpleLogin) => of(FailureClass::AuthenticationMethodNotSupported)
             .advice("set spec.hdfs.kerberos: these name nodes do not believe a name"),
@@ -163,15 +187,26 @@ mod tests {
     fn every_exception_has_its_meaning() {
         use FailureClass as F;
         let plain = |name, when| match exception(name, when) {
-            Verdict::Standby(failure) => (true, failure.class()),
-            Verdict::Final(failure) => (false, failure.class()),
+            Verdict::Idle(idle, failure) => (Some(idle), failure.class()),
+            Verdict::Final(failure) => (None, failure.class()),
         };
         for (name, word, class) in EXCEPTIONS {
-            let (standby, seen) = plain(name, When::Question);
+            let (idle, seen) = plain(name, When::Question);
             assert_eq!(seen, class, "{name}");
-            assert_eq!(standby, name.contains("Standby") || name.contains("Observer"), "{name}");
+            let expected = match word {
+                "StandbyException" | "ObserverRetryOnActiveException" => Some(Idle::Standby),
+                "RetriableException" => Some(Idle::Starting),
+                _ => None,
+            };
+            assert_eq!(idle, expected, "{name}");
+            assert_eq!(plain(name, When::SimpleLogin).0, expected, "{name}");
+            let (idle, seen) = plain(name, When::KerberosLogin);
+            assert_eq!(idle, expected.filter(|idle| *idle == Idle::Standby), "{name}: nobody logs in twice");
+            // Whoever has not proven who they are is not believed that we have; and the key is judged by the KDC alone.
+            assert_ne!(seen.row().stage, Some(Stage::Access), "{name}");
+            assert!(!seen.row().reason.is_rejection(), "{name}");
             let message = match exception(name, When::Question) {
-                Verdict::Standby(failure) | Verdict::Final(failure) => failure.message(),
+                Verdict::Idle(_, failure) | Verdict::Final(failure) => failure.message(),
             };
             assert!(message.contains(word) && !message.contains("org."), "{message}");
         }
