@@ -28,8 +28,8 @@ const CHUNK: usize = 8 * 1024;
 
 /// What reads one connection while it is carried.
 pub trait Reader: Send {
-    /// The child sends something.
-    fn sends(&mut self) {}
+    /// The child sends `bytes`, which the server is given as they are.
+    fn sends(&mut self, _bytes: &[u8]) {}
 
     /// The server sends `bytes`; returns what the child is given.
     ///
@@ -198,7 +198,7 @@ where
                     Ok(0) | Err(_) => return Ok(()),
                     Ok(count) => {
                         self.net.turn_to(&self.endpoint);
-                        reader.sends();
+                        reader.sends(&out[..count]);
                         if let Err(error) = far_write.write_all(&out[..count]).await {
                             return self.ended(&error, reader.as_mut());
                         }

@@ -393,9 +393,83 @@ async fn who_is_asked_for_kerberos_and_proves_nothing_is_refused() {
         let (_, failure) = report.failure().expect("it passed");
         assert!(failure.reason() == Reason::ProtocolMismatch, "{state}: {}", failure.message());
     }
-    let sentence = "javax.security.sasl.SaslException";
-    let peer = node(vec![exception(LOGIN, FATAL, sentence)]).await;
-    kerberos(peer.address, nobody().await).ends(Stage::Authenticate, Reason::AuthenticationFailed).await;
+}
+
+#[tokio::test]
+async fn whatever_a_name_node_says_before_a_login_is_no_login_and_no_rejection_of_the_key() {
+    use Reason as R;
+    for (name, reason) in [
+        ("javax.security.sasl.SaslException", R::AuthenticationMethodNotSupported),
+        ("org.ietf.jgss.GSSException", R::AuthenticationMethodNotSupported),
+        ("org.apache.hadoop.security.AccessControlException", R::AuthenticationMethodNotSupported),
+        ("org.apache.hadoop.security.authorize.AuthorizationException", R::ServerUnavailable),
+        ("java.io.FileNotFoundException", R::ServerUnavailable),
+        ("org.apache.hadoop.ipc.StandbyException", R::ServerUnavailable),
+        ("org.apache.hadoop.ipc.RetriableException", R::ServerUnavailable),
+        ("canary", R::ServerUnavailable),
+    ] {
+        for status in [ERROR, FATAL] {
+            let peer = node(vec![exception(LOGIN, status, name)]).await;
+            kerberos(peer.address, nobody().await).ends(Stage::Authenticate, reason).await;
+        }
+    }
+}
+
+/// A name node that offers Kerberos and has no key: it says `answers` to a real ticket, and then hangs up or holds the line.
+async fn impostor(answers: Vec<Vec<u8>>, holds: bool) -> Peer {
+    Peer::that(move |mut stream: TcpStream| {
+        let answers = answers.clone();
+        async move {
+            stream.read_exact(&mut [0; 7]).await.expect("a greeting");
+            frame(&mut stream).await.expect("it asks for a way to log in");
+            stream.write_all(&sasl(1, &[["KERBEROS", "GSSAPI", "hdfs", "localhost"]])).await.expect("a reader");
+            frame(&mut stream).await.expect("it shows a ticket");
+            for answer in answers {
+                if stream.write_all(&answer).await.is_err() {
+                    return;
+                }
+                // What has proven nothing gets no answer.
+                let _ = tokio::time::timeout(Duration::from_millis(200), frame(&mut stream)).await;
+            }
+            if holds {
+                hold(stream).await;
+            }
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn an_impostor_does_not_make_a_login() {
+    let proof = |state: i32, token: &[u8]| {
+        let mut out = Vec::new();
+        int32::encode(2, &state, &mut out);
+        prost::encoding::bytes::encode(3, &token.to_vec(), &mut out);
+        framed(&[head(LOGIN, SUCCESS, ""), out])
+    };
+    let (garbage, empty, welcome) = (proof(3, b"canary"), proof(3, b""), sasl(0, &[]));
+    let both = [garbage.clone(), welcome.clone()].concat();
+    for (answers, holds) in [
+        (vec![both.clone()], false),
+        (vec![[both, found(0, 1, b"")].concat()], true),
+        (vec![garbage.clone()], true),
+        (vec![garbage, welcome.clone()], false),
+        (vec![empty, welcome], true),
+        // The whole token of an answer of Kerberos, with nothing in it.
+        (vec![proof(3, b"\x60\x0f\x06\x09\x2a\x86\x48\x86\xf7\x12\x01\x02\x02\x02\x00\x6f\x00")], true),
+    ] {
+        let peer = impostor(answers, holds).await;
+        let case = Case::rpc(&[&format!("localhost:{}", peer.address.port())], "/data/orders");
+        let case = case.principal("reader", &server().said["KDC"]).keytab("KEYTAB_READER");
+        let report = case.probe().await;
+        let (stage, failure) = report.failure().expect("it passed");
+        assert!(stage == Stage::Authenticate && !report.authenticated(), "{}", failure.message());
+        let reason = failure.reason();
+        // Who hangs up may be faster than the library finds out.
+        let hung_up = !holds && reason == Reason::ConnectionClosed;
+        assert!(hung_up || reason == Reason::AuthenticationMethodNotSupported, "{}", failure.message());
+    }
+}
 
 /// A name server that says nothing.
 struct Mute;

@@ -178,6 +178,13 @@ fn nobody_serves(net: &Network, mut missed: Vec<(&Endpoint, End)>) -> Failure {
     })
 }
 
+/// What is said of who answers as a name node and has not the key of one.
+fn no_proof() -> Failure {
+    Failure::new(FailureClass::AuthenticationMethodNotSupported)
+        .word("it does not prove who it is")
+        .advice("look at who answers there")
+}
+
 /// What the keytab is called in messages.
 fn keytab() -> Setting {
     Setting::from_spec("the keytab in the Secret")
@@ -315,6 +322,8 @@ impl Plan {
             },
             How::Kerberos(minor) => match kerberos(minor) {
                 failure if failure.class() == FailureClass::CredentialsMalformed => failure.about(keytab()),
+                // The ticket was made: the library finds fault with what the name node has said to it.
+                failure if failure.class() == FailureClass::ChildFailed && seen.challenged => no_proof(),
                 failure => failure,
             },
             How::Login => Failure::new(FailureClass::ProtocolMismatch).word("the login ends in a way that is none"),
@@ -388,10 +397,12 @@ impl Conversation {
 
     fn happened(&self, event: Event) {
         let stage = match event {
-            Event::Answered => Stage::Authenticate,
+            Event::Answered | Event::Challenged => Stage::Authenticate,
             Event::Accepted => Stage::Access,
         };
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).stage = stage;
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.stage = stage;
+        seen.challenged |= event == Event::Challenged;
         self.net.step(stage);
     }
 
@@ -407,6 +418,7 @@ impl Conversation {
             Refused::AnotherServer => method()
                 .word("its principal is another one than is expected")
                 .advice("name the name node by the host of its principal, or set spec.hdfs.kerberos.serverPrincipal"),
+            Refused::Unproven => no_proof(),
             Refused::Fatal(name) => {
                 let when = match (self.wire.progress(), &self.login) {
                     (Progress::Accepted, _) => When::Question,
@@ -426,6 +438,12 @@ impl Conversation {
 }
 
 impl Reader for Conversation {
+    fn sends(&mut self, bytes: &[u8]) {
+        if self.wire.said(bytes) {
+            self.happened(Event::Accepted);
+        }
+    }
+
     fn received(&mut self, bytes: &[u8]) -> Result<Vec<u8>, Failure> {
         let before = self.wire.progress();
         let received = self.wire.received(bytes);

@@ -1,6 +1,6 @@
 //! What the codes of a name node and of Kerberos mean. It decides about words and numbers, and does no I/O.
 
-use crate::failure::{Code, Failure, FailureClass};
+use crate::failure::{Code, Failure, FailureClass, Stage};
 
 /// When an exception came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,10 +89,15 @@ pub(super) fn exception(name: &str, when: When) -> Verdict {
         }
         ("AccessControlException", When::SimpleLogin) => of(FailureClass::AuthenticationMethodNotSupported)
             .advice("set spec.hdfs.kerberos: these name nodes do not believe a name"),
-        ("AccessControlException", When::KerberosLogin) => of(FailureClass::WrongCredentials),
-        ("SaslException" | "GSSException", When::KerberosLogin) => of(*class).advice(
-            "check that keytab and principal fit, that the keytab of the name node is not older than its keys, and that clocks agree",
-        ),
+        // The key is right, since the KDC has given a ticket: so it is no rejection, which every other Connection would take over.
+        ("SaslException" | "GSSException" | "AccessControlException", When::KerberosLogin) => {
+            of(FailureClass::AuthenticationMethodNotSupported).word("it does not take the ticket").advice(
+                "check that the keytab of the name node is not older than its keys, that clocks agree, and its \
+                 hadoop.security.auth_to_local",
+            )
+        }
+        // Nobody has logged in, so nothing is known about what a user may do.
+        (_, When::KerberosLogin) if class.row().stage == Some(Stage::Access) => of(FailureClass::ServerUnavailable),
         ("AuthorizationException", _) => of(*class)
             .advice("let the user use this service at the name node (hadoop-policy.xml), or impersonate whom it names"),
         ("ParentNotDirectoryException", _) => of(*class).advice("correct the path: a part of it is a file"),
@@ -212,7 +217,7 @@ mod tests {
         }
         let denied = "org.apache.hadoop.security.AccessControlException";
         assert_eq!(plain(denied, When::SimpleLogin).1, F::AuthenticationMethodNotSupported);
-        assert_eq!(plain(denied, When::KerberosLogin).1, F::WrongCredentials);
+        assert_eq!(plain(denied, When::KerberosLogin).1, F::AuthenticationMethodNotSupported);
         let (_, unlisted) = plain("hunter2", When::Question);
         assert_eq!(unlisted, F::ServerUnavailable);
         assert!(!format!("{:?}", exception("hunter2", When::Question)).contains("hunter2"));

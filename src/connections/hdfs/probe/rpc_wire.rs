@@ -108,6 +108,8 @@ impl Principal {
 pub(super) enum Event {
     /// The first well-formed answer has come.
     Answered,
+    /// It has sent what it says is a proof of who it is.
+    Challenged,
     /// The login is over.
     Accepted,
 }
@@ -125,6 +127,8 @@ pub(super) enum Refused {
     Simple,
     /// It calls itself by another principal than is expected.
     AnotherServer,
+    /// It goes on in the login before the client can have shown who it is, or looked at who answers.
+    Unproven,
     /// It ends the conversation by an exception, whose class this is.
     Fatal(String),
     /// A key distribution centre says that it cannot serve now.
@@ -138,10 +142,43 @@ pub(super) enum Progress {
     Silent,
     /// It has answered.
     Answering,
-    /// It has made us prove something, and has proven something itself: the client checks what.
+    /// It has made us prove something, and says that it proves something itself.
     Challenged,
-    /// The login is over.
+    /// It says that the login is over. Whether it has proven who it is the client knows alone.
+    Welcomed,
+    /// The login is over: the client has gone on to speak.
     Accepted,
+}
+
+/// The part of what a client says that is being said: a greeting, then frames, each after its length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    /// The greeting, of which so many bytes are missing.
+    Greeting(u8),
+    /// A length, of which so many bytes are missing, and its value so far.
+    Length(u8, u32),
+    /// A frame, of which so many bytes are missing.
+    Frame(u32),
+}
+
+impl Part {
+    /// Takes one byte more; returns whether a frame is whole by it.
+    fn takes(&mut self, byte: u8) -> bool {
+        const LENGTH: Part = Part::Length(4, 0);
+        let (next, is_whole) = match *self {
+            Self::Greeting(1) => (LENGTH, false),
+            Self::Greeting(missing) => (Self::Greeting(missing - 1), false),
+            Self::Length(missing, length) => match (missing - 1, length << 8 | u32::from(byte)) {
+                (0, 0) => (LENGTH, true),
+                (0, length) => (Self::Frame(length), false),
+                (missing, length) => (Self::Length(missing, length), false),
+            },
+            Self::Frame(1) => (LENGTH, true),
+            Self::Frame(missing) => (Self::Frame(missing - 1), false),
+        };
+        *self = next;
+        is_whole
+    }
 }
 
 /// One conversation with a name node.
@@ -150,17 +187,42 @@ pub(super) struct Wire {
     login: Login,
     progress: Progress,
     pending: Vec<u8>,
+    saying: Part,
+    /// The client has said something since the server did.
+    is_asked: bool,
+    /// What the server says is encrypted, or signed, for the client.
+    is_wrapped: bool,
 }
 
 impl Wire {
     /// A conversation in which nothing was said.
     pub(super) const fn new(login: Login) -> Self {
-        Self { login, progress: Progress::Silent, pending: Vec::new() }
+        // Four letters, a version, a class of service, and how one logs in.
+        let saying = Part::Greeting(7);
+        Self { login, progress: Progress::Silent, pending: Vec::new(), saying, is_asked: false, is_wrapped: false }
     }
 
     /// How far it is.
     pub(super) const fn progress(&self) -> Progress {
         self.progress
+    }
+
+    /// Whether what the server says can be read by the client only.
+    pub(super) const fn is_wrapped(&self) -> bool {
+        self.is_wrapped
+    }
+
+    /// Reads what the client says; returns whether the login is over by it. The client checks what the server proves, and goes on to
+    /// speak only where it is proven.
+    pub(super) fn said(&mut self, bytes: &[u8]) -> bool {
+        for byte in bytes {
+            self.is_asked |= self.saying.takes(*byte);
+        }
+        let is_over = self.progress == Progress::Welcomed && self.is_asked;
+        if is_over {
+            self.progress = Progress::Accepted;
+        }
+        is_over
     }
 
     /// Reads what the server has sent; returns what the client is given of it, and what is learned.
@@ -172,9 +234,8 @@ impl Wire {
             let length = usize::try_from(u32::from_be_bytes(*length)).map_err(|_| Refused::TooLarge)?;
             match (self.progress, length) {
                 (Progress::Silent, 0 | LOGIN_LIMIT..) => return Err(Refused::NotTheProtocol),
-                (Progress::Answering | Progress::Challenged, LOGIN_LIMIT..) | (Progress::Accepted, ANSWER_LIMIT..) => {
-                    return Err(Refused::TooLarge);
-                }
+                (Progress::Answering | Progress::Challenged | Progress::Welcomed, LOGIN_LIMIT..)
+                | (Progress::Accepted, ANSWER_LIMIT..) => return Err(Refused::TooLarge),
                 _ => {}
             }
             let Some(frame) = rest.get(..length) else { break };
@@ -225,18 +286,21 @@ impl Wire {
     }
 
     fn sasl(&mut self, mut sasl: Sasl, events: &mut Vec<Event>) -> Result<Sasl, Refused> {
+        let is_asked = std::mem::take(&mut self.is_asked);
         match (sasl.state.unwrap_or(-1), self.progress) {
+            // This is how a server without Kerberos says that it believes everybody.
+            (state::SUCCESS, Progress::Answering) => return Err(Refused::Simple),
+            (state::WRAP, Progress::Accepted) => self.is_wrapped = true,
+            // Who does not wait for the client's answer cannot have looked at it.
+            (state::NEGOTIATE | state::CHALLENGE | state::SUCCESS, _) if !is_asked => return Err(Refused::Unproven),
             (state::NEGOTIATE, Progress::Answering) => {
                 sasl.offers = vec![self.chosen(sasl.offers)?];
             }
-            (state::CHALLENGE, Progress::Answering | Progress::Challenged) => self.progress = Progress::Challenged,
-            (state::SUCCESS, Progress::Challenged) => {
-                self.progress = Progress::Accepted;
-                events.push(Event::Accepted);
+            (state::CHALLENGE, Progress::Answering | Progress::Challenged) => {
+                self.progress = Progress::Challenged;
+                events.push(Event::Challenged);
             }
-            // This is how a server without Kerberos says that it believes everybody.
-            (state::SUCCESS, Progress::Answering) => return Err(Refused::Simple),
-            (state::WRAP, Progress::Accepted) => {}
+            (state::SUCCESS, Progress::Challenged) => self.progress = Progress::Welcomed,
             _ => return Err(Refused::NotTheProtocol),
         }
         Ok(sasl)
@@ -343,9 +407,19 @@ mod tests {
 
     const HOST: &str = "nn1.example.com";
 
+    /// A conversation in which the client has asked for Kerberos.
     fn kerberos() -> Wire {
-        Wire::new(Login::Kerberos(Principal::expected(None, HOST)))
+        at(None, HOST)
     }
+
+    fn at(setting: Option<&str>, host: &str) -> Wire {
+        let mut wire = Wire::new(Login::Kerberos(Principal::expected(setting, host)));
+        assert!(!wire.said(b"hrpc\x09\0\xdf") && !wire.said(SAID));
+        wire
+    }
+
+    /// A frame of the client.
+    const SAID: &[u8] = b"\0\0\0\x03abc";
 
     fn framed(parts: &[Vec<u8>]) -> Vec<u8> {
         let frame = parts.concat();
@@ -387,11 +461,18 @@ mod tests {
         assert_eq!(events, [Event::Answered]);
         let expected = Offer { challenge: None, ..offer("KERBEROS", "nn", HOST) };
         assert_eq!(offers(&passed), [expected], "the client is shown the one way");
-        assert_eq!(wire.received(&sasl(state::CHALLENGE, vec![])).unwrap().1, []);
-        assert_eq!(wire.received(&sasl(state::SUCCESS, vec![])).unwrap().1, [Event::Accepted]);
+        for _ in 0..2 {
+            assert!(!wire.said(SAID));
+            assert_eq!(wire.received(&sasl(state::CHALLENGE, vec![])).unwrap().1, [Event::Challenged]);
+        }
+        assert!(!wire.said(SAID));
+        assert_eq!(wire.received(&sasl(state::SUCCESS, vec![])).unwrap().1, []);
+        assert_eq!(wire.progress(), Progress::Welcomed, "it says so");
+        assert!(!wire.said(&SAID[..6]) && wire.said(&SAID[6..]), "the client has seen it");
         let answer = framed(&[head(0, status::SUCCESS, None), b"\x00".to_vec()]);
         assert_eq!(wire.received(&answer).unwrap(), (answer, vec![]));
-        assert!(wire.received(&sasl(state::WRAP, vec![])).is_ok());
+        assert!(!wire.is_wrapped());
+        assert!(wire.received(&sasl(state::WRAP, vec![])).is_ok() && wire.is_wrapped());
         assert_eq!(wire.progress(), Progress::Accepted);
     }
 
@@ -414,6 +495,40 @@ mod tests {
     }
 
     #[test]
+    fn a_server_that_does_not_wait_for_the_client_has_let_nobody_in() {
+        let offer = || sasl(state::NEGOTIATE, vec![offer("KERBEROS", "nn", HOST)]);
+        let (challenge, success) = (sasl(state::CHALLENGE, vec![]), sasl(state::SUCCESS, vec![]));
+        let not = |found: Result<_, Refused>| assert_eq!(found, Err(Refused::Unproven));
+        // Before the client has asked, before it has answered, and before it has answered whole.
+        not(Wire::new(Login::Kerberos(Principal::expected(None, HOST))).received(&offer()));
+        not(kerberos().received(&[offer(), challenge.clone()].concat()));
+        for said in [&b""[..], &SAID[..3], &SAID[..6]] {
+            let mut wire = kerberos();
+            wire.received(&offer()).unwrap();
+            wire.said(SAID);
+            wire.received(&challenge).unwrap();
+            wire.said(said);
+            not(wire.received(&success));
+        }
+        // And nothing is an answer before the client has gone on.
+        let welcomed = || {
+            let mut wire = kerberos();
+            for frame in [&offer(), &challenge] {
+                wire.received(frame).unwrap();
+                wire.said(SAID);
+            }
+            wire.received(&success).unwrap();
+            wire
+        };
+        let answer = framed(&[head(0, status::SUCCESS, None), b"\x00".to_vec()]);
+        for answer in [answer, sasl(state::WRAP, vec![])] {
+            assert_eq!(welcomed().received(&answer), Err(Refused::NotTheProtocol));
+        }
+        let fatal = framed(&[head(u32::MAX - 2, status::FATAL, Some("x"))]);
+        assert_eq!(welcomed().received(&fatal), Err(Refused::Fatal("x".to_owned())));
+    }
+
+    #[test]
     fn a_server_with_another_principal_is_another_server() {
         for (setting, service, host, expected) in [
             (None, "nn", HOST, true),
@@ -426,7 +541,7 @@ mod tests {
             (Some("nn/other.example.com"), "nn", "other.example.com", true),
             (Some("nn/other.example.com"), "nn", HOST, false),
         ] {
-            let mut wire = Wire::new(Login::Kerberos(Principal::expected(setting, "NN1.Example.com.")));
+            let mut wire = at(setting, "NN1.Example.com.");
             let seen = wire.received(&sasl(state::NEGOTIATE, vec![offer("KERBEROS", service, host)]));
             assert_eq!(seen.map(drop), if expected { Ok(()) } else { Err(Refused::AnotherServer) }, "{service}/{host}");
         }
