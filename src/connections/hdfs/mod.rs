@@ -265,14 +265,14 @@ impl Definition for Settings {
             Some(kerberos) => Some(kerberos.login(&mut credentials, &secret, &namespace)?),
             None => None,
         };
-        let mut account: Vec<String> = name_nodes.iter().map(Endpoint::to_string).collect();
-        match &kerberos {
-            Some(login) => {
-                account.extend([login.kdc.to_string(), login.realm.clone(), login.principal.clone()]);
+        let account = match &kerberos {
+            // The realm judges the key and may lock the principal, whatever it is shown to afterwards.
+            Some(login) => Digest::of([&login.realm, &login.principal].map(String::as_bytes)),
+            None => {
+                let nodes = name_nodes.iter().map(Endpoint::to_string).chain(self.user.clone()).collect::<Vec<_>>();
+                Digest::of(nodes.iter().map(String::as_bytes))
             }
-            None => account.extend(self.user.clone()),
-        }
-        let account = Digest::of(account.iter().map(String::as_bytes));
+        };
         let probe = Look::Rpc(rpc::Plan { name_nodes, path, user: self.user.clone(), kerberos, permissions });
         Ok(Prepared { probe: Box::new(probe), account, lockout: None })
     }
@@ -576,7 +576,7 @@ mod tests {
     }
 
     #[test]
-    fn other_name_nodes_or_another_user_are_another_account() {
+    fn another_principal_is_another_account_and_so_are_other_name_nodes_where_nobody_logs_in() {
         let account = |extra: Value, data: &[(&str, &[u8])]| prepare(&extra, data, Tls::default()).unwrap().account;
         let login = |extra: Value, nodes: &str| {
             let mut extra = kerberos(&extra);
@@ -590,10 +590,13 @@ mod tests {
         assert_eq!(account(one_node, &[(KEYTAB, other_key)]), base);
         assert_ne!(login(json!({"principal": "writer"}), "nn1:8020"), base);
         assert_ne!(login(json!({"realm": "OTHER.COM"}), "nn1:8020"), base);
-        assert_ne!(login(json!({"kdc": "kdc2:88"}), "nn1:8020"), base);
-        assert_ne!(login(json!({}), "nn3:8020"), base);
-        let name = |user: &str| account(rpc(&json!({"user": user})), &[]);
-        assert_ne!(name("reader"), name("writer"));
+        // A rejection there is one of the realm, and is one more failure of the principal.
+        assert_eq!(login(json!({"kdc": "kdc2:88"}), "nn1:8020"), base);
+        assert_eq!(login(json!({"serverPrincipal": "hdfs/_HOST"}), "nn3:8020"), base);
+        let name = |user: &str, node: &str| account(json!({"nameNodes": [node], "user": user}), &[]);
+        assert_eq!(name("reader", "nn1:8020"), name("reader", "nn1:8020"));
+        assert_ne!(name("reader", "nn1:8020"), name("writer", "nn1:8020"));
+        assert_ne!(name("reader", "nn1:8020"), name("reader", "nn3:8020"));
         let token = |url: &str, token: &'static [u8]| account(web(&json!({"url": url})), &[(DELEGATION_TOKEN, token)]);
         assert_eq!(token("swebhdfs://a", TOKEN), token("swebhdfs://a:9871/", TOKEN));
         assert_ne!(token("swebhdfs://a", TOKEN), token("swebhdfs://b", TOKEN));

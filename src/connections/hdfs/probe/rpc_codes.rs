@@ -44,7 +44,8 @@ impl Idle {
 /// The exceptions that are known, as messages call them, and what each means in answer to a question.
 const EXCEPTIONS: [(&str, &str, FailureClass); 18] = {
     use FailureClass::{
-        PermissionDenied, ProtocolMismatch, ServerUnavailable, TargetNotFound, TargetUnavailable, WrongCredentials,
+        AuthenticationMethodNotSupported, PermissionDenied, ProtocolMismatch, ServerUnavailable, TargetNotFound,
+        TargetUnavailable,
     };
     [
         ("org.apache.hadoop.ipc.StandbyException", "StandbyException", ServerUnavailable),
@@ -58,9 +59,13 @@ const EXCEPTIONS: [(&str, &str, FailureClass); 18] = {
         ),
         ("org.apache.hadoop.security.AccessControlException", "AccessControlException", PermissionDenied),
         ("org.apache.hadoop.security.authorize.AuthorizationException", "AuthorizationException", PermissionDenied),
-        ("javax.security.sasl.SaslException", "SaslException", WrongCredentials),
-        ("org.ietf.jgss.GSSException", "GSSException", WrongCredentials),
-        ("org.apache.hadoop.security.token.SecretManager$InvalidToken", "InvalidToken", WrongCredentials),
+        ("javax.security.sasl.SaslException", "SaslException", AuthenticationMethodNotSupported),
+        ("org.ietf.jgss.GSSException", "GSSException", AuthenticationMethodNotSupported),
+        (
+            "org.apache.hadoop.security.token.SecretManager$InvalidToken",
+            "InvalidToken",
+            AuthenticationMethodNotSupported,
+        ),
         ("java.io.FileNotFoundException", "FileNotFoundException", TargetNotFound),
         ("org.apache.hadoop.fs.ParentNotDirectoryException", "ParentNotDirectoryException", TargetNotFound),
         ("org.apache.hadoop.fs.InvalidPathException", "InvalidPathException", TargetNotFound),
