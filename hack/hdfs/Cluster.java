@@ -96,7 +96,7 @@ public class Cluster {
     kdc.start();
     var own = new File(dir, "hdfs.keytab");
     kdc.createPrincipal(own, "hdfs/localhost", "HTTP/localhost");
-    for (String user : List.of("reader", "nobody")) kdc.createPrincipal(new File(dir, user + ".keytab"), user);
+    for (String user : List.of("reader", "nobody", "barred")) kdc.createPrincipal(new File(dir, user + ".keytab"), user);
     made(dir, "wrong", "reader@" + kdc.getRealm());
     made(dir, "stranger", "stranger@" + kdc.getRealm());
     var conf = configuration(dir, "kerberos");
@@ -113,6 +113,14 @@ public class Cluster {
     conf.set("hadoop.http.authentication.kerberos.principal", web);
     conf.set("hadoop.http.authentication.kerberos.keytab", own.getPath());
     conf.set("dfs.block.access.token.enable", "true");
+    conf.set("security.client.protocol.acl.blocked", "barred");
+    // More ports of the same name node, where everything after the login is signed or encrypted.
+    int signed = free(), encrypted = free();
+    conf.set("dfs.namenode.rpc-address.auxiliary-ports", signed + "," + encrypted);
+    conf.set("hadoop.security.saslproperties.resolver.class", "org.apache.hadoop.security.IngressPortBasedResolver");
+    conf.set("ingress.port.sasl.configured.ports", signed + "," + encrypted);
+    conf.set("ingress.port.sasl.prop." + signed, "integrity");
+    conf.set("ingress.port.sasl.prop." + encrypted, "privacy");
     UserGroupInformation.setConfiguration(conf);
     UserGroupInformation.loginUserFromKeytab(service, own.getPath());
     var cluster = new MiniDFSCluster.Builder(conf).numDataNodes(0).build();
@@ -132,7 +140,15 @@ public class Cluster {
     var manager = org.apache.hadoop.hdfs.server.namenode.NameNodeAdapter.getDtSecretManager(cluster.getNamesystem());
     interval.setLong(manager, -1000);
     tokens += "TOKEN_EXPIRED=" + token(cluster, dir, "reader").encodeToUrlString() + "\n";
-    return addresses("KERBEROS", "localhost", cluster.getNameNode()) + "KDC=localhost:" + kdc.getPort() + "\n" + "REALM=" + kdc.getRealm() + "\n" + tokens;
+    return addresses("KERBEROS", "localhost", cluster.getNameNode()) + "SIGNED=localhost:" + signed + "\nENCRYPTED=localhost:" + encrypted + "\n"
+        + "KDC=localhost:" + kdc.getPort() + "\n" + "REALM=" + kdc.getRealm() + "\n" + tokens;
+  }
+
+  /** A port that nobody has, which is told before anybody listens there. */
+  private static int free() throws Exception {
+    try (var socket = new java.net.ServerSocket(0)) {
+      return socket.getLocalPort();
+    }
   }
 
   private static UserGroupInformation as(String dir, String user) throws Exception {
@@ -160,7 +176,7 @@ public class Cluster {
     var conf = new HdfsConfiguration();
     conf.set(MiniDFSCluster.HDFS_MINIDFS_BASEDIR, dir + "/" + name);
     conf.set("dfs.permissions.superusergroup", "hadoop");
-    conf.set("hadoop.user.group.static.mapping.overrides", "hdfs=hadoop;reader=readers;nobody=");
+    conf.set("hadoop.user.group.static.mapping.overrides", "hdfs=hadoop;reader=readers;nobody=;barred=");
     conf.set("hadoop.security.group.mapping", "org.apache.hadoop.security.NullGroupsMapping");
     conf.set("hadoop.http.staticuser.user", "anonymous");
     conf.set("dfs.http.policy", "HTTP_AND_HTTPS");

@@ -111,6 +111,33 @@ async fn a_kdc_that_refuses_or_is_silent_is_the_one_that_is_named() {
     assert!(failure.message().contains(&quiet), "{}", failure.message());
 }
 
+#[tokio::test]
+async fn what_is_signed_or_encrypted_after_the_login_is_read_all_the_same() {
+    for port in ["SIGNED", "ENCRYPTED"] {
+        let at = |user, path| kerberos(user, path).nodes(&[&server().said[port]]);
+        at("reader", "/data/orders").asks(&[List, Read]).passes().await;
+        at("reader", "/data/absent").ends(Stage::Access, Reason::TargetNotFound).await;
+        let message = at("nobody", "/data/orders").asks(&[List]).ends(Stage::Access, Reason::PermissionDenied).await;
+        assert!(message.contains("AccessControlException, List"), "{message}");
+        at("reader", "/data/orders")
+            .keytab("KEYTAB_WRONG")
+            .ends(Stage::Authenticate, Reason::AuthenticationFailed)
+            .await;
+    }
+}
+
+#[tokio::test]
+async fn whom_the_service_does_not_let_in_is_told_so_or_where_to_look() {
+    let message = kerberos("barred", "/data/orders").ends(Stage::Access, Reason::PermissionDenied).await;
+    assert!(message.contains("AuthorizationException") && message.contains("hadoop-policy.xml"), "{message}");
+    // What is said then is encrypted, and belongs to no question: the client drops it.
+    for port in ["SIGNED", "ENCRYPTED"] {
+        let case = kerberos("barred", "/data/orders").nodes(&[&server().said[port]]);
+        let message = case.ends(Stage::Access, Reason::ConnectionClosed).await;
+        assert!(message.contains("hadoop-policy.xml") && message.contains("hadoop.rpc.protection"), "{message}");
+    }
+}
+
 // Permissions.
 
 #[tokio::test]

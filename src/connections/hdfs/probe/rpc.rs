@@ -459,7 +459,7 @@ impl Reader for Conversation {
     }
 
     fn closed(&mut self, failure: Failure) -> Option<Failure> {
-        Some(failure)
+        Some(if self.wire.is_wrapped() { failure.advice(UNREAD) } else { failure })
     }
 }
 
