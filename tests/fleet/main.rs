@@ -45,6 +45,7 @@ mod answers;
 mod derive;
 mod pace;
 mod round;
+mod secrecy;
 mod servers;
 
 use std::time::{Duration, Instant};
@@ -63,12 +64,13 @@ use crate::{
     },
     pace::Pace,
     round::Round,
+    secrecy::Secrets,
     servers::{Entry, Login, Servers},
     systems::peer::Peer,
 };
 
-/// The flags of the operator: what it probes is on loopback.
-const FLAGS: [&str; 4] = ["--egress-allow", "127.0.0.0/8", "--leader-elect", "false"];
+/// The flags of the operator: what it probes is on loopback, and it says all that it can say.
+const FLAGS: [&str; 6] = ["--egress-allow", "127.0.0.0/8", "--leader-elect", "false", "--log-level", "trace"];
 
 #[test]
 fn all_types_at_once_get_true_answers_and_none_waits_for_another() {
@@ -123,7 +125,16 @@ fn all_types_at_once_get_true_answers_and_none_waits_for_another() {
         let patient = async || (begun.elapsed() > PATIENCE).then_some(());
         eventually(DEADLINE, "there was time to ask again", patient).await;
         are_asked_once(&wrong, &before, begun);
+
+        let secrets = Secrets::of(&plane).await;
+        // At least one of each type in each round, but where a name is enough.
+        assert!(secrets.keys() >= 3 * ConnectionType::ALL.len() - 2, "{} values of Secrets", secrets.keys());
+        secrets.must_not_be_told(&plane).await;
+        secrets.must_not_be_in("/metrics", &operator.metrics().await);
         operator.stop().await;
+        let tells = |line: &str| line.contains("DEBUG") && line.contains("AuthenticationFailed");
+        assert!(operator.log().lines().any(tells), "it does not say all that it could");
+        secrets.must_not_be_in("the log", &operator.log());
         assert!(!operator.log().contains("panicked"), "{}", operator.log());
     });
 }
