@@ -424,12 +424,14 @@ async fn impostor(answers: Vec<Vec<u8>>, holds: bool) -> Peer {
             frame(&mut stream).await.expect("it asks for a way to log in");
             stream.write_all(&sasl(1, &[["KERBEROS", "GSSAPI", "hdfs", "localhost"]])).await.expect("a reader");
             frame(&mut stream).await.expect("it shows a ticket");
-            for answer in answers {
-                if stream.write_all(&answer).await.is_err() {
+            for (n, answer) in answers.iter().enumerate() {
+                if stream.write_all(answer).await.is_err() {
                     return;
                 }
-                // What has proven nothing gets no answer.
-                let _ = tokio::time::timeout(Duration::from_millis(200), frame(&mut stream)).await;
+                if holds || n + 1 < answers.len() {
+                    // What has proven nothing gets no answer.
+                    let _ = tokio::time::timeout(Duration::from_millis(200), frame(&mut stream)).await;
+                }
             }
             if holds {
                 hold(stream).await;
