@@ -265,14 +265,12 @@ impl Definition for Settings {
             Some(kerberos) => Some(kerberos.login(&mut credentials, &secret, &namespace)?),
             None => None,
         };
-        let account = match &kerberos {
+        let account: Vec<String> = match &kerberos {
             // The realm judges the key and may lock the principal, whatever it is shown to afterwards.
-            Some(login) => Digest::of([&login.realm, &login.principal].map(String::as_bytes)),
-            None => {
-                let nodes = name_nodes.iter().map(Endpoint::to_string).chain(self.user.clone()).collect::<Vec<_>>();
-                Digest::of(nodes.iter().map(String::as_bytes))
-            }
+            Some(login) => vec![login.realm.clone(), login.principal.clone()],
+            None => name_nodes.iter().map(Endpoint::to_string).chain(self.user.clone()).collect(),
         };
+        let account = Digest::of(account.iter().map(String::as_bytes));
         let probe = Look::Rpc(rpc::Plan { name_nodes, path, user: self.user.clone(), kerberos, permissions });
         Ok(Prepared { probe: Box::new(probe), account, lockout: None })
     }
