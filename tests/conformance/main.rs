@@ -6,6 +6,9 @@
 #![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
 #![expect(clippy::disallowed_methods, reason = "the doors are the operator's; a test comes from outside")]
 
+#[path = "../harness/authority.rs"]
+#[expect(dead_code, reason = "as above")]
+mod authority;
 #[path = "../harness/mod.rs"]
 #[expect(dead_code, reason = "every test crate uses a part of it")]
 mod harness;

@@ -22,7 +22,13 @@ use tokio::{
     net::{TcpSocket, TcpStream},
 };
 
-use crate::{canary, example, harness::run, peer::Peer, subject::Subject};
+use crate::{
+    authority::Clients,
+    canary, example,
+    harness::run,
+    peer::Peer,
+    subject::{Subject, authority},
+};
 
 /// The time of a look that must not be late.
 const LIMIT: Duration = Duration::from_secs(1);
@@ -42,10 +48,12 @@ pub enum Behaviour {
     Garbage,
     /// It says what it hears.
     Echoes,
+    /// It has a certificate that is trusted, and answers by HTTP that it forbids what it has heard, which it says again.
+    Forbids,
 }
 
 impl Behaviour {
-    /// Every behaviour.
+    /// Every behaviour of those who are no servers.
     pub const ALL: [Self; 5] = [Self::Refuses, Self::Silent, Self::Closes, Self::Garbage, Self::Echoes];
 }
 
@@ -54,6 +62,7 @@ pub struct Stranger {
     /// Where it is.
     pub address: SocketAddr,
     heard: Arc<AtomicBool>,
+    learned: Arc<AtomicBool>,
     _place: Place,
 }
 
@@ -69,12 +78,13 @@ impl Stranger {
     /// Makes one.
     pub async fn that(behaviour: Behaviour) -> Self {
         let heard = Arc::new(AtomicBool::new(false));
+        let learned = Arc::new(AtomicBool::new(false));
         let peer = match behaviour {
             Behaviour::Refuses => {
                 let socket = TcpSocket::new_v4().unwrap();
                 socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
                 let address = socket.local_addr().unwrap();
-                return Self { address, heard, _place: Place::Taken { _socket: socket } };
+                return Self { address, heard, learned, _place: Place::Taken { _socket: socket } };
             }
             Behaviour::Silent => Peer::that(listen).await,
             Behaviour::Closes => Peer::that(async |stream| drop(stream)).await,
@@ -83,8 +93,18 @@ impl Stranger {
                 let heard = Arc::clone(&heard);
                 Peer::that(move |stream| echo(stream, Arc::clone(&heard))).await
             }
+            Behaviour::Forbids => {
+                let learned = Arc::clone(&learned);
+                let acceptor = authority().acceptor(&["127.0.0.1"], Clients::Anybody);
+                Peer::that(move |stream| forbid(stream, acceptor.clone(), Arc::clone(&learned))).await
+            }
         };
-        Self { address: peer.address, heard, _place: Place::Inhabited { _peer: peer } }
+        Self { address: peer.address, heard, learned, _place: Place::Inhabited { _peer: peer } }
+    }
+
+    /// Whether one with a certificate has been told the canary.
+    pub fn has_learned(&self) -> bool {
+        self.learned.load(Ordering::Acquire)
     }
 
     /// Whether an echo has been told anything.
@@ -230,6 +250,22 @@ async fn echo(mut stream: TcpStream, has_heard: Arc<AtomicBool>) {
     while let Ok(count @ 1..) = stream.read(&mut heard).await {
         has_heard.store(true, Ordering::Release);
         if stream.write_all(&heard[..count]).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn forbid(stream: TcpStream, acceptor: tokio_rustls::TlsAcceptor, has_learned: Arc<AtomicBool>) {
+    // Who asks for TLS in words of its own protocol is not understood.
+    let Ok(mut stream) = acceptor.accept(stream).await else { return };
+    let (mut all, mut heard) = (Vec::new(), [0; 4096]);
+    while let Ok(count @ 1..) = stream.read(&mut heard).await {
+        all.extend_from_slice(&heard[..count]);
+        if canary::find(&String::from_utf8_lossy(&all)).is_some() {
+            has_learned.store(true, Ordering::Release);
+        }
+        let head = format!("HTTP/1.1 403 Forbidden\r\nContent-Length: {}\r\n\r\n", all.len());
+        if stream.write_all(&[head.as_bytes(), &all].concat()).await.is_err() || stream.flush().await.is_err() {
             return;
         }
     }

@@ -98,7 +98,7 @@ async fn secrets(namespace: &Namespace<'_>, subject: &Subject) {
     for source in spec.sources() {
         let (kind, Object::Secret(name) | Object::ConfigMap(name)) = (kind(source.object), source.object);
         let data: serde_json::Map<String, Value> = match source.role {
-            Role::TrustedCa(key) => [(key.to_owned(), json!(authority()))].into_iter().collect(),
+            Role::TrustedCa(key) => [(key.to_owned(), json!(authority().pem))].into_iter().collect(),
             Role::Credentials(_) | Role::ClientCertificate(_) => {
                 let keys: Vec<&str> = subject.objects[name].keys().map(String::as_str).collect();
                 let large: Vec<_> = keys.iter().map(|key| (*key, large.as_str())).collect();

@@ -2,6 +2,7 @@
 //! whatever its peer does. `process` asks the same of the whole binary.
 
 use std::{
+    collections::BTreeSet,
     fmt::Debug,
     io,
     sync::{Arc, LazyLock, Mutex},
@@ -75,6 +76,33 @@ fn no_byte_of_a_secret_shows_in_what_is_found_out() {
 }
 
 #[test]
+fn no_byte_of_a_secret_shows_that_a_server_was_told_and_says_again() {
+    run(async {
+        let log = Log::of_this_process();
+        let told_to = Mutex::new(BTreeSet::new());
+        let looks =
+            subjects().into_iter().flat_map(|subject| poisoned_by(&subject, canary::PLAIN)).map(async |subject| {
+                let stranger = Stranger::that(Behaviour::Forbids).await;
+                let subject = subject.at(stranger.address);
+                if subject.prepare().is_err() {
+                    return;
+                }
+                let report = subject.look(PATIENT).await;
+                assert!(report.failure().is_some(), "{}", subject.name);
+                canary::absent(&subject.name, &told(&subject, &report));
+                if stranger.has_learned() {
+                    told_to.lock().unwrap().insert(subject.kind.as_str());
+                }
+            });
+        futures::future::join_all(looks).await;
+        canary::absent("the log", &log.text());
+        // The others sign with what they have, or ask for more in words of their own before they tell anything.
+        let told_to = told_to.lock().unwrap();
+        assert!(told_to.len() >= 9, "too few have told anything: {told_to:?}");
+    });
+}
+
+#[test]
 fn no_byte_of_a_private_key_shows() {
     run(async {
         for subject in subjects().into_iter().filter(|subject| subject.spec["tls"]["mode"] != "Disable") {
@@ -114,17 +142,21 @@ fn no_byte_of_a_private_key_shows() {
 
 /// The subject with the canary in its Secret: in every key at once, and in each key alone; and a key that nobody knows.
 fn poisoned(subject: &Subject) -> Vec<Subject> {
+    poisoned_by(subject, canary::VALUE)
+}
+
+fn poisoned_by(subject: &Subject, canary: &str) -> Vec<Subject> {
     let mut keys: Vec<String> = Vec::new();
     let _ = subject.clone().with_credentials(|data| keys = data.keys().cloned().collect());
     let all = subject.clone().named(", every key").with_credentials(|data| {
         for value in data.values_mut() {
-            *value = canary::VALUE.into();
+            *value = canary.into();
         }
-        data.insert(canary::KEY.to_owned(), canary::VALUE.into());
+        data.insert(canary::KEY.to_owned(), canary.into());
     });
     let alone = keys.into_iter().map(|key| {
         let name = format!(", {key}");
-        subject.clone().named(&name).with_credentials(|data| drop(data.insert(key, canary::VALUE.into())))
+        subject.clone().named(&name).with_credentials(|data| drop(data.insert(key, canary.into())))
     });
     std::iter::once(all).chain(alone).collect()
 }

@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 
 use crate::{
     address::{aim, aim_document},
+    authority::Authority,
     example::Example,
 };
 
@@ -159,7 +160,7 @@ impl Subject {
             let mut data = self.objects.get(name).cloned().unwrap_or_default();
             match source.role {
                 Role::Credentials(_) | Role::ClientCertificate(_) => {}
-                Role::TrustedCa(key) => drop(data.insert(key.to_owned(), authority().as_bytes().to_vec())),
+                Role::TrustedCa(key) => drop(data.insert(key.to_owned(), authority().pem.clone().into_bytes())),
             }
             let data = data.into_iter().map(|(key, value)| (key, SecretValue::new(value))).collect();
             let content = Content { version: "7".to_owned(), type_: String::new(), data };
@@ -181,13 +182,8 @@ fn filled(value: &str) -> String {
     value.replace(PLACE, &KEY).replace(&in_json(PLACE), &in_json(&KEY))
 }
 
-/// The certificate of an authority that has signed nothing, as PEM.
-pub fn authority() -> &'static str {
-    static PEM: LazyLock<String> = LazyLock::new(|| {
-        let mut parameters = rcgen::CertificateParams::new(Vec::new()).expect("no names");
-        parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        let key = rcgen::KeyPair::generate().expect("a key");
-        parameters.self_signed(&key).expect("a certificate").pem()
-    });
-    &PEM
+/// The authority that every subject trusts which takes one.
+pub fn authority() -> &'static Authority {
+    static AUTHORITY: LazyLock<Authority> = LazyLock::new(Authority::new);
+    &AUTHORITY
 }
