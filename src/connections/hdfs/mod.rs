@@ -41,7 +41,7 @@ pub const ABOUT: About = About {
     full: FULL,
     docs: include_str!("docs.md"),
     tested_against: "real server: Apache Hadoop 3.4, name nodes with and without Kerberos, whose KDC is that of \
-        Hadoop's own tests",
+        Hadoop's own tests; stand-in: name nodes and a KDC for what these do not say",
 };
 
 /// What the API server checks about the whole spec beyond the fields' own bounds: a rule and the sentence it refuses with.
