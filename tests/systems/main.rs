@@ -47,6 +47,7 @@ mod mysql;
 mod postgresql;
 mod qubole;
 mod redshift;
+mod roles;
 mod s3;
 mod s3oversqs;
 mod snowflake;

@@ -2,7 +2,10 @@
 //! which requests reach the service.
 
 use super::*;
-use crate::harness::moto::{Credentials, server};
+use crate::{
+    harness::moto::{Credentials, server},
+    roles,
+};
 
 /// The connection as `user`, over TLS.
 fn of(user: &str) -> Case {
@@ -145,17 +148,7 @@ async fn a_role_is_assumed_and_takes_messages_that_its_owner_may_not() {
 #[tokio::test]
 async fn the_service_that_gives_roles_is_verified_whatever_is_enough_for_the_bucket() {
     let case = assuming(of("assumer"), Some(server().external_id()));
-    // Where the certificate is for another name.
-    let misnamed = HttpUrl(format!("https://127.0.0.2:{}", server().https.port()));
-    let elsewhere =
-        case.clone().with(|settings| settings.assume_role.as_mut().expect("a role").endpoint = Some(misnamed));
-    for mode in [Mode::Require, Mode::VerifyCa] {
-        let case = elsewhere.clone().tls(|tls| tls.mode = mode);
-        let message = case.ends(Stage::Reach, Reason::CertificateNameMismatch).await;
-        assert!(message.contains("127.0.0.2"), "{message}");
-    }
-    let case = case.tls(|tls| (tls.mode, tls.roots) = (Mode::Require, server().said.other_ca()));
-    case.ends(Stage::Reach, Reason::CertificateUntrusted).await;
+    roles::come_from_a_verified_service(case, |settings| &mut settings.assume_role).await;
 }
 
 #[tokio::test]
