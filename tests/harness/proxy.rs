@@ -11,7 +11,7 @@ use std::{
 
 use tokio::{
     io::{AsyncWriteExt as _, copy, copy_bidirectional},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     task::JoinHandle,
 };
 
@@ -43,19 +43,22 @@ pub struct Proxy {
     target: SocketAddr,
     arrivals: Arc<Mutex<Vec<Instant>>>,
     listening: Mutex<Option<JoinHandle<()>>>,
+    /// Holds the port also while nobody listens: another server would take it in between.
+    _port: TcpSocket,
 }
 
 impl Proxy {
     /// Listens on a free port of loopback and passes to `target`.
     pub async fn to(target: SocketAddr) -> Self {
-        let listener = free_listener().await;
-        let proxy = Self {
-            address: listener.local_addr().expect("an address"),
-            target,
-            arrivals: Arc::default(),
-            listening: Mutex::default(),
+        let (address, port) = loop {
+            let address = free_listener().await.local_addr().expect("an address");
+            if let Ok(port) = shared(address) {
+                break (address, port);
+            }
         };
-        proxy.listen(Some(listener), Mode::Pass);
+        let (arrivals, listening) = (Arc::default(), Mutex::default());
+        let proxy = Self { address, target, arrivals, listening, _port: port };
+        proxy.listen(Mode::Pass);
         proxy
     }
 
@@ -83,15 +86,14 @@ impl Proxy {
             // The listener is gone when its task is.
             let _ = old.await;
         }
-        let listener = match mode {
-            Mode::Refuse => None,
-            _ => Some(TcpListener::bind(self.address).await.expect("the port that was ours a moment ago")),
-        };
-        self.listen(listener, mode);
+        self.listen(mode);
     }
 
-    fn listen(&self, listener: Option<TcpListener>, mode: Mode) {
-        let Some(listener) = listener else { return };
+    fn listen(&self, mode: Mode) {
+        if mode == Mode::Refuse {
+            return;
+        }
+        let listener = shared(self.address).and_then(|socket| socket.listen(1024)).expect("the port is ours");
         let (target, arrivals) = (self.target, Arc::clone(&self.arrivals));
         let task = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
@@ -115,6 +117,14 @@ impl Drop for Proxy {
 /// A port of loopback that nobody listens on, below those the kernel gives to outgoing connections.
 pub async fn free_port() -> u16 {
     free_listener().await.local_addr().expect("an address").port()
+}
+
+/// A socket at a port that others of this process may have too, and nobody else.
+fn shared(address: SocketAddr) -> std::io::Result<TcpSocket> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseport(true)?;
+    socket.bind(address)?;
+    Ok(socket)
 }
 
 async fn free_listener() -> TcpListener {
@@ -148,4 +158,16 @@ async fn drip(client: &mut TcpStream) -> std::io::Result<()> {
         client.write_all(b"N").await?;
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
+}
+
+#[tokio::test]
+async fn a_proxy_keeps_its_port_while_nobody_listens() {
+    let target = free_listener().await;
+    let proxy = Proxy::to(target.local_addr().expect("an address")).await;
+    proxy.switch(Mode::Refuse).await;
+    let refused = TcpStream::connect(proxy.address).await.expect_err("nobody listens");
+    assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+    TcpListener::bind(proxy.address).await.expect_err("another server must not take it");
+    proxy.switch(Mode::Close).await;
+    TcpStream::connect(proxy.address).await.expect("it listens again");
 }
