@@ -73,7 +73,9 @@ impl Permits {
         let has_room = |ticket: &Ticket| {
             probes.has_room(ticket) && (ticket.workplace == Workplace::Operator || children.has_room(ticket))
         };
-        let ticket = self.new.pop(has_room).or_else(|| self.rest.pop(has_room))?;
+        // Where nobody could be let in no line is gone through: it may be as long as the fleet.
+        let next = |line: &mut Line, urgency| if probes.is_open(urgency) { line.pop(has_room) } else { None };
+        let ticket = next(&mut self.new, Urgency::New).or_else(|| next(&mut self.rest, Urgency::Routine))?;
         self.probes.take(&ticket);
         if ticket.workplace == Workplace::Child {
             self.children.take(&ticket);
@@ -114,14 +116,18 @@ impl Pool {
         Self { total, running: 0, routine: 0, by_namespace: HashMap::new() }
     }
 
-    fn has_room(&self, ticket: &Ticket) -> bool {
-        let quarter = self.total / 4;
-        let held = self.by_namespace.get(&ticket.namespace).copied().unwrap_or(0);
-        let kept = match ticket.urgency {
+    /// Whether there is any left for tickets of this urgency, whosever they are.
+    fn is_open(&self, urgency: Urgency) -> bool {
+        let kept = match urgency {
             Urgency::New => true,
-            Urgency::Routine => self.routine < (self.total - quarter).max(1),
+            Urgency::Routine => self.routine < (self.total - self.total / 4).max(1),
         };
-        self.running < self.total && held < quarter.max(1) && kept
+        self.running < self.total && kept
+    }
+
+    fn has_room(&self, ticket: &Ticket) -> bool {
+        let held = self.by_namespace.get(&ticket.namespace).copied().unwrap_or(0);
+        self.is_open(ticket.urgency) && held < (self.total / 4).max(1)
     }
 
     fn take(&mut self, ticket: &Ticket) {
