@@ -2,6 +2,7 @@
 
 use std::{
     net::SocketAddr,
+    os::fd::AsFd as _,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -9,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::net::{Shutdown, shutdown};
 use tokio::{
     io::{AsyncWriteExt as _, copy, copy_bidirectional},
     net::{TcpListener, TcpSocket, TcpStream},
@@ -42,9 +44,24 @@ pub struct Proxy {
     pub address: SocketAddr,
     target: SocketAddr,
     arrivals: Arc<Mutex<Vec<Instant>>>,
-    listening: Mutex<Option<JoinHandle<()>>>,
+    listening: Mutex<Option<Listening>>,
     /// Holds the port also while nobody listens: another server would take it in between.
     _port: TcpSocket,
+}
+
+struct Listening {
+    listener: Arc<TcpListener>,
+    task: JoinHandle<()>,
+}
+
+impl Listening {
+    /// From here on nobody is accepted, whoever else has the socket: each process that another thread starts has a
+    /// copy of it until it runs its program, so closing ours is not enough.
+    fn stop(self) -> JoinHandle<()> {
+        shutdown(self.listener.as_fd(), Shutdown::Both).expect("it listens");
+        self.task.abort();
+        self.task
+    }
 }
 
 impl Proxy {
@@ -82,9 +99,8 @@ impl Proxy {
     pub async fn switch(&self, mode: Mode) {
         let old = self.listening.lock().expect("no panic while it was held").take();
         if let Some(old) = old {
-            old.abort();
-            // The listener is gone when its task is.
-            let _ = old.await;
+            // Whom the task has accepted by then is served as before.
+            let _ = old.stop().await;
         }
         self.listen(mode);
     }
@@ -94,22 +110,23 @@ impl Proxy {
             return;
         }
         let listener = shared(self.address).and_then(|socket| socket.listen(1024)).expect("the port is ours");
-        let (target, arrivals) = (self.target, Arc::clone(&self.arrivals));
+        let listener = Arc::new(listener);
+        let (target, arrivals, accepting) = (self.target, Arc::clone(&self.arrivals), Arc::clone(&listener));
         let task = tokio::spawn(async move {
-            while let Ok((client, _)) = listener.accept().await {
+            while let Ok((client, _)) = accepting.accept().await {
                 arrivals.lock().expect("no panic while it was held").push(Instant::now());
                 // Ends with its connection or with the process; a switch must not end it.
                 tokio::spawn(serve(client, target, mode));
             }
         });
-        *self.listening.lock().expect("no panic while it was held") = Some(task);
+        *self.listening.lock().expect("no panic while it was held") = Some(Listening { listener, task });
     }
 }
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        if let Ok(Some(task)) = self.listening.get_mut().map(Option::take) {
-            task.abort();
+        if let Ok(Some(listening)) = self.listening.get_mut().map(Option::take) {
+            listening.stop();
         }
     }
 }
@@ -164,10 +181,15 @@ async fn drip(client: &mut TcpStream) -> std::io::Result<()> {
 async fn a_proxy_keeps_its_port_while_nobody_listens() {
     let target = free_listener().await;
     let proxy = Proxy::to(target.local_addr().expect("an address")).await;
+    // What a process has that was started by another thread and does not run its program yet.
+    let copy =
+        proxy.listening.lock().expect("nobody panicked").as_ref().map(|it| it.listener.as_fd().try_clone_to_owned());
     proxy.switch(Mode::Refuse).await;
     let refused = TcpStream::connect(proxy.address).await.expect_err("nobody listens");
     assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
     TcpListener::bind(proxy.address).await.expect_err("another server must not take it");
     proxy.switch(Mode::Close).await;
     TcpStream::connect(proxy.address).await.expect("it listens again");
+    proxy.comes(0, 1).await;
+    drop(copy);
 }
