@@ -16,7 +16,7 @@ use kube::{
     api::{Patch, PatchParams, PostParams, WatchParams},
 };
 use serde_json::json;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 use super::*;
 use crate::leadership::{Leadership, Role, Seat};
@@ -238,10 +238,9 @@ async fn the_whole_stack_is_bounded() {
 
 #[tokio::test]
 async fn a_write_that_was_never_sent_is_tried_again() {
-    let closed = {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        listener.local_addr().unwrap()
-    };
+    let taken = TcpSocket::new_v4().unwrap();
+    taken.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let closed = taken.local_addr().unwrap();
     let metrics = Arc::new(Metrics::new());
     let patient = Limits { call: Duration::from_secs(20), ..FAST };
     patch(&api_at(patient, closed, &metrics)).await.unwrap_err();

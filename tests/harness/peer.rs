@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_util::task::AbortOnDropHandle;
 
 /// A listening peer. It stops when it is dropped.
@@ -54,8 +54,11 @@ impl Peer {
     }
 }
 
-/// An address at which nobody listens.
-pub async fn nobody() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    listener.local_addr().expect("an address")
+/// An address at which nobody listens. The process keeps it to its end, so that nobody will.
+pub fn nobody() -> SocketAddr {
+    let taken = TcpSocket::new_v4().expect("a socket");
+    taken.bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
+    let address = taken.local_addr().expect("an address");
+    std::mem::forget(taken);
+    address
 }

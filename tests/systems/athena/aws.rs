@@ -82,7 +82,7 @@ async fn a_work_group_that_is_disabled_is_not_available() {
 
 #[tokio::test]
 async fn a_port_where_nobody_listens_refuses_and_is_named() {
-    let nobody = peer::nobody().await;
+    let nobody = peer::nobody();
     let url = HttpUrl(format!("https://{nobody}"));
     let athena = of("querier").with(|settings| settings.endpoint = Some(url.clone()));
     let bucket = of("querier").with(|settings| settings.s3_endpoint = Some(url.clone())).asks(&[Read]);

@@ -101,7 +101,7 @@ async fn what_goes_wrong_behind_a_relay_is_said_as_for_every_type() {
     let (bad, _) = server(b"bad").await;
     let closing = Peer::that(async |stream| drop(stream)).await;
     for (to, reason) in [
-        (nobody().await, Reason::ConnectionRefused),
+        (nobody(), Reason::ConnectionRefused),
         (closing.address, Reason::ConnectionClosed),
         (bad.address, Reason::ProtocolMismatch),
     ] {

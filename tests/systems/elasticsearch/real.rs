@@ -61,7 +61,7 @@ async fn a_missing_index_is_named_where_it_may_be_looked_for() {
 
 #[tokio::test]
 async fn a_port_where_nobody_listens_refuses() {
-    let nobody = peer::nobody().await;
+    let nobody = peer::nobody();
     let message = case("reader").hosts(&[nobody]).ends(Stage::Reach, Reason::ConnectionRefused).await;
     assert!(message.starts_with(&nobody.to_string()), "{message}");
 }
@@ -171,8 +171,7 @@ async fn a_host_that_speaks_tls_is_not_spoken_to_without() {
 #[tokio::test]
 async fn one_host_that_answers_is_enough_and_those_that_do_not_are_named() {
     let server = Server::elasticsearch();
-    let (refuses, proxy, behind) =
-        (peer::nobody().await, Proxy::to(server.address).await, Proxy::to(server.address).await);
+    let (refuses, proxy, behind) = (peer::nobody(), Proxy::to(server.address).await, Proxy::to(server.address).await);
     let proof = case("reader").hosts(&[proxy.address, refuses]).on("orders", &[Read]).passes().await;
     assert_eq!(proof, Proof::default());
     let several = case("reader").hosts(&[refuses, proxy.address, behind.address]).on("orders", &[Read]);

@@ -407,7 +407,7 @@ async fn a_client_certificate_is_shown_and_its_lack_is_called_so() {
     let identity = Identity::from_pem(certificate.as_bytes(), key.as_bytes()).expect("a pair");
     assert_eq!(case.clone().tls(|tls| tls.identity = Some(identity)).passes().await, Proof::default());
     case.clone().ends(Stage::Authenticate, Reason::ClientCertificateRequired).await;
-    let nobody = peer::nobody().await;
+    let nobody = peer::nobody();
     let several = case.hosts(&[web.peer.address, nobody]);
     several.ends(Stage::Authenticate, Reason::ClientCertificateRequired).await;
 }
@@ -433,7 +433,7 @@ async fn each_host_that_does_not_answer_is_named_and_why() {
         drop(stream);
     })
     .await;
-    let refuses = peer::nobody().await;
+    let refuses = peer::nobody();
     let busy = Web::that(|_| Some(error(503, "master_not_discovered_exception"))).await;
     let other = Web::that(|_| Some(Answer::new(200, "<html>canary</html>"))).await;
     let hosts = [refuses, silent.address, busy.peer.address, other.peer.address];
@@ -507,7 +507,7 @@ async fn one_host_is_shown_the_login_in_a_look_whatever_comes_of_it() {
 async fn of_hosts_that_are_of_no_use_one_that_may_be_soon_is_reported() {
     let (theirs, ours) = (Authority::new(), Authority::new());
     let untrusted = Web::over(Some(theirs.acceptor(&["127.0.0.1"], Clients::Anybody)), |_| Some(reader())).await;
-    let refuses = peer::nobody().await;
+    let refuses = peer::nobody();
     let case = Case::to("https", &[untrusted.peer.address, refuses]).tls(|tls| tls.roots = ours.roots());
     let case = case.secret("username", "reader").secret("password", "reader-secret");
     let message = case.clone().ends(Stage::Reach, Reason::ConnectionRefused).await;

@@ -158,7 +158,7 @@ async fn a_name_that_a_peer_makes_up_leads_nowhere_else() {
 
 #[tokio::test]
 async fn a_port_where_nobody_listens_refuses() {
-    let nobody = peer::nobody().await;
+    let nobody = peer::nobody();
     let message = Case::at(nobody).ends(Stage::Reach, Reason::ConnectionRefused).await;
     assert!(message.contains(&nobody.to_string()), "{message}");
 }
@@ -217,7 +217,7 @@ async fn without_an_endpoint_the_hosts_are_googles_and_the_one_that_fails_is_nam
         let names = Arc::new(Everything::default());
         let denied = vec!["127.0.0.0/8".parse().expect("a rule")];
         let world = World::new(Policy::new(Vec::new(), denied), Arc::clone(&names) as Arc<dyn Resolver>, 10_000);
-        let case = Case::at(peer::nobody().await).key(&key).in_world(world).with(|settings| {
+        let case = Case::at(peer::nobody()).key(&key).in_world(world).with(|settings| {
             settings.endpoint = None;
             settings.universe_domain = universe.map(str::to_owned);
         });

@@ -87,7 +87,7 @@ async fn what_is_below_a_closed_directory_is_not_permitted() {
 
 #[tokio::test]
 async fn a_port_where_nobody_listens_refuses_and_a_silent_one_is_out_of_time() {
-    let (nobody, silent) = (peer::nobody().await.to_string(), silent().await);
+    let (nobody, silent) = (peer::nobody().to_string(), silent().await);
     let quiet = silent.address.to_string();
     for case in both("reader", "/data/orders") {
         let message = case.clone().nodes(&[&nobody]).ends(Stage::Reach, Reason::ConnectionRefused).await;
@@ -100,7 +100,7 @@ async fn a_port_where_nobody_listens_refuses_and_a_silent_one_is_out_of_time() {
 
 #[tokio::test]
 async fn a_kdc_that_refuses_or_is_silent_is_the_one_that_is_named() {
-    let (nobody, silent) = (peer::nobody().await.to_string(), silent().await);
+    let (nobody, silent) = (peer::nobody().to_string(), silent().await);
     let case = kerberos("reader", "/data/orders");
     let message = case.clone().principal("reader", &nobody).ends(Stage::Reach, Reason::ConnectionRefused).await;
     assert!(message.contains(&nobody), "{message}");
@@ -167,7 +167,7 @@ async fn a_file_that_is_to_be_read_is_not_provable() {
 
 #[tokio::test]
 async fn one_active_name_node_is_enough_whatever_stands_before_it() {
-    let (said, nobody) = (&server().said, peer::nobody().await.to_string());
+    let (said, nobody) = (&server().said, peer::nobody().to_string());
     let (active, standby) = (&said["ACTIVE"], &said["STANDBY"]);
     let case = simple("/data/orders").asks(&[List]);
     assert!(case.clone().nodes(&[active, &nobody]).is_let_in().await.unproven.is_empty());

@@ -271,7 +271,7 @@ async fn a_permission_that_is_denied_is_listed() {
 async fn a_name_node_that_does_not_serve_is_passed_over_and_each_is_named() {
     let standby = node(answers(&[exception(0, ERROR, "org.apache.hadoop.ipc.StandbyException")])).await;
     let active = node(answers(&[found(0, 1, b"")])).await;
-    let (gone, silent) = (nobody().await, Peer::that(async |stream| hold(stream).await).await);
+    let (gone, silent) = (nobody(), Peer::that(async |stream| hold(stream).await).await);
     let proof = simple(&[standby.address, active.address]).passes_as_nobody().await;
     assert!(proof.unproven.is_empty(), "{proof:?}");
     let proof = simple(&[gone, standby.address, active.address]).passes_as_nobody().await;
@@ -319,7 +319,7 @@ async fn a_peer_that_says_nothing_or_hangs_up_is_called_so_where_it_got_to() {
     assert!(begun.elapsed() < SHORT * 6, "{:?}", begun.elapsed());
     let closing = Peer::that(async |stream| drop(stream)).await;
     simple(&[closing.address]).ends(Stage::Reach, Reason::ConnectionClosed).await;
-    simple(&[nobody().await]).ends(Stage::Reach, Reason::ConnectionRefused).await;
+    simple(&[nobody()]).ends(Stage::Reach, Reason::ConnectionRefused).await;
 }
 
 #[tokio::test]
@@ -341,7 +341,7 @@ async fn a_peer_that_speaks_something_else_is_no_name_node() {
         })
         .await;
         simple(&[peer.address]).ends(Stage::Reach, Reason::ProtocolMismatch).await;
-        kerberos(peer.address, nobody().await).ends(Stage::Reach, Reason::ProtocolMismatch).await;
+        kerberos(peer.address, nobody()).ends(Stage::Reach, Reason::ProtocolMismatch).await;
     }
 }
 
@@ -388,7 +388,7 @@ async fn who_is_asked_for_kerberos_and_proves_nothing_is_refused() {
     }
     for state in [2, 3, 4, 5, 6, -1, i32::MAX] {
         let peer = node(vec![sasl(state, &[])]).await;
-        let case = kerberos(peer.address, nobody().await).within(SHORT);
+        let case = kerberos(peer.address, nobody()).within(SHORT);
         let report = case.probe().await;
         let (_, failure) = report.failure().expect("it passed");
         assert!(failure.reason() == Reason::ProtocolMismatch, "{state}: {}", failure.message());
@@ -410,7 +410,7 @@ async fn whatever_a_name_node_says_before_a_login_is_no_login_and_no_rejection_o
     ] {
         for status in [ERROR, FATAL] {
             let peer = node(vec![exception(LOGIN, status, name)]).await;
-            kerberos(peer.address, nobody().await).ends(Stage::Authenticate, reason).await;
+            kerberos(peer.address, nobody()).ends(Stage::Authenticate, reason).await;
         }
     }
 }
@@ -534,7 +534,7 @@ async fn a_login_finds_its_files_whatever_the_child_was_started_with() {
 #[tokio::test]
 async fn a_kdc_that_is_none_is_called_so() {
     let peer = offering("hdfs", "127.0.0.1").await;
-    let gone = nobody().await;
+    let gone = nobody();
     let message = kerberos(peer.address, gone).ends(Stage::Reach, Reason::ConnectionRefused).await;
     assert!(message.contains(&gone.to_string()), "{message}");
     let closing = Peer::that(async |stream| drop(stream)).await;
@@ -554,7 +554,7 @@ async fn a_kdc_that_is_none_is_called_so() {
 #[tokio::test]
 async fn a_keytab_of_others_is_malformed_and_nobody_is_asked() {
     let peer = offering("hdfs", "127.0.0.1").await;
-    let case = kerberos(peer.address, nobody().await);
+    let case = kerberos(peer.address, nobody());
     for (value, words) in [
         (keytab("nobody", "EXAMPLE.COM"), "no key for spec.hdfs.kerberos.principal"),
         (keytab("reader", "OTHER.COM"), "no key for spec.hdfs.kerberos.principal"),
@@ -654,7 +654,7 @@ async fn a_machine_without_the_library_of_kerberos_is_called_so() {
     );
     world.set_program(directory.join("program"));
     let peer = offering("hdfs", "127.0.0.1").await;
-    let case = kerberos(peer.address, nobody().await).in_world(world);
+    let case = kerberos(peer.address, nobody()).in_world(world);
     let message = case.ends(Stage::Authenticate, Reason::InternalError).await;
     assert!(message.contains("libgssapi_krb5.so.2") && message.contains("libgssapi-krb5-2"), "{message}");
     let _ = std::fs::remove_dir_all(&directory);

@@ -99,7 +99,7 @@ async fn what_is_below_a_closed_directory_or_a_file_is_not_permitted() {
 
 #[tokio::test]
 async fn a_port_where_nobody_listens_refuses() {
-    let nobody = peer::nobody().await.to_string();
+    let nobody = peer::nobody().to_string();
     for case in both("/data/orders") {
         let scheme = if case.tls.mode == Mode::Disable { "webhdfs" } else { "swebhdfs" };
         let message = case.at(format!("{scheme}://{nobody}")).ends(Stage::Reach, Reason::ConnectionRefused).await;

@@ -81,7 +81,7 @@ async fn a_missing_topic_is_named() {
 
 #[tokio::test]
 async fn a_port_where_nobody_listens_refuses() {
-    let nobody = peer::nobody().await;
+    let nobody = peer::nobody();
     let message = Case::scram("reader").brokers(&[nobody]).ends(Stage::Reach, Reason::ConnectionRefused).await;
     assert!(message.starts_with(&nobody.to_string()), "{message}");
 }
@@ -318,14 +318,14 @@ async fn an_advertised_listener_is_judged_like_every_address() {
 #[tokio::test]
 async fn one_broker_that_answers_is_enough_and_the_next_is_not_dialled() {
     let (nobody, first, second) =
-        (peer::nobody().await, Proxy::to(server().sasl_ssl).await, Proxy::to(server().sasl_ssl).await);
+        (peer::nobody(), Proxy::to(server().sasl_ssl).await, Proxy::to(server().sasl_ssl).await);
     let case = Case::scram("reader").brokers(&[nobody, first.address, second.address]);
     case.clone().passes().await;
     assert_eq!((first.connections(), second.connections()), (1, 0));
     // A rejection is an answer: nobody else is asked.
     case.secret("password", "hunter2-wrong").ends(Stage::Authenticate, Reason::AuthenticationFailed).await;
     assert_eq!((first.connections(), second.connections()), (2, 0));
-    let nowhere = Case::scram("reader").brokers(&[nobody, peer::nobody().await]);
+    let nowhere = Case::scram("reader").brokers(&[nobody, peer::nobody()]);
     let message = nowhere.ends(Stage::Reach, Reason::ConnectionRefused).await;
     assert!(message.starts_with(&nobody.to_string()) && message.contains("no other broker"), "{message}");
 }

@@ -76,7 +76,7 @@ async fn a_missing_stream_is_named() {
 
 #[tokio::test]
 async fn a_port_where_nobody_listens_refuses() {
-    let nobody = peer::nobody().await;
+    let nobody = peer::nobody();
     let case = of("viewer", "orders").at(format!("https://{nobody}"));
     let message = case.ends(Stage::Reach, Reason::ConnectionRefused).await;
     assert!(message.contains(&nobody.to_string()), "{message}");

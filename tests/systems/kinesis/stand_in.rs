@@ -282,7 +282,7 @@ async fn a_role_is_assumed_once_and_everything_else_is_done_as_it() {
 #[tokio::test]
 async fn of_two_endpoints_the_one_that_fails_is_named() {
     let sts = Web::that(move |_| Some(Answer::new(200, KEYS))).await;
-    let (silent, nobody) = (Web::that(|_| None).await, peer::nobody().await);
+    let (silent, nobody) = (Web::that(|_| None).await, peer::nobody());
     let refused = assuming(&of(&silent).at(format!("http://{nobody}")), &sts);
     let message = refused.ends(Stage::Reach, Reason::ConnectionRefused).await;
     assert!(message.contains(&nobody.to_string()), "{message}");

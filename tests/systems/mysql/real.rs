@@ -80,7 +80,7 @@ async fn what_the_server_does_not_tell_is_not_guessed() {
 
 #[tokio::test]
 async fn a_port_where_nobody_listens_refuses() {
-    let nowhere = Case::at(peer::nobody().await).settings;
+    let nowhere = Case::at(peer::nobody()).settings;
     Case::of("reader").with(|settings| *settings = nowhere).ends(Stage::Reach, Reason::ConnectionRefused).await;
 }
 
@@ -97,7 +97,7 @@ async fn a_look_that_the_server_counts_against_our_address_says_so() {
     let other = server().said.other_ca();
     let untrusted = Case::of("reader").tls(|tls| tls.roots = other);
     assert!(untrusted.probe().await.was_broken_off());
-    let nowhere = Case::at(peer::nobody().await).settings;
+    let nowhere = Case::at(peer::nobody()).settings;
     let answered = [
         Case::of("reader"),
         Case::of("reader").secret("password", "wrong"),

@@ -140,21 +140,21 @@ async fn an_endpoint_may_have_a_path_and_a_slash() {
 #[tokio::test]
 async fn without_an_endpoint_it_is_the_default_environment_which_may_be_gone() {
     let zone = Arc::<case::Zone>::default();
-    let case = Case::at(peer::nobody().await).with(|settings| settings.endpoint = None).in_world(zone.world());
+    let case = Case::at(peer::nobody()).with(|settings| settings.endpoint = None).in_world(zone.world());
     let message = case.ends(Stage::Reach, Reason::NameResolutionFailed).await;
     assert!(message.contains("api.qubole.com:443") && message.contains("may have been retired"), "{message}");
     assert_eq!(zone.asked(), ["api.qubole.com"]);
     // Of a host of one's own that is not said.
     let own = serde_json::json!({"endpoint": "https://qubole:8443"});
     let own: Settings = serde_json::from_value(own).expect("settings");
-    let case = Case::at(peer::nobody().await).with(|settings| *settings = own).in_world(zone.world());
+    let case = Case::at(peer::nobody()).with(|settings| *settings = own).in_world(zone.world());
     let message = case.ends(Stage::Reach, Reason::NameResolutionFailed).await;
     assert!(message.contains("qubole.shop.svc:8443") && !message.contains("retired"), "{message}");
 }
 
 #[tokio::test]
 async fn a_port_where_nobody_listens_refuses() {
-    let address = peer::nobody().await;
+    let address = peer::nobody();
     let message = Case::at(address).ends(Stage::Reach, Reason::ConnectionRefused).await;
     assert!(message.contains(&address.to_string()), "{message}");
 }

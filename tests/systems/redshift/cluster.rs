@@ -68,7 +68,7 @@ async fn a_missing_cluster_is_named() {
 
 #[tokio::test]
 async fn nobody_listens_and_nobody_is_trusted_at_each_of_the_two() {
-    let nobody = peer::nobody().await;
+    let nobody = peer::nobody();
     let service = of("analyst").but(&json!({"endpoint": format!("https://{nobody}")}));
     let database = of("analyst").with(|settings| settings.port.0 = nobody.port());
     for case in [service, database] {

@@ -39,7 +39,7 @@ async fn a_missing_target_is_named() {
 
 #[tokio::test]
 async fn a_port_where_nobody_listens_refuses() {
-    let nowhere = Case::at(peer::nobody().await).settings;
+    let nowhere = Case::at(peer::nobody()).settings;
     Case::of("analyst").with(|settings| *settings = nowhere).ends(Stage::Reach, Reason::ConnectionRefused).await;
 }
 

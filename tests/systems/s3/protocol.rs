@@ -42,7 +42,7 @@ async fn a_missing_bucket_is_named() {
 
 #[tokio::test]
 async fn a_port_where_nobody_listens_refuses() {
-    let nobody = format!("https://{}", peer::nobody().await);
+    let nobody = format!("https://{}", peer::nobody());
     let message = encrypted("orders").at(nobody.clone()).ends(Stage::Reach, Reason::ConnectionRefused).await;
     assert!(message.contains(nobody.trim_start_matches("https://")), "{message}");
 }

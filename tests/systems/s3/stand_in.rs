@@ -316,7 +316,7 @@ async fn of_two_endpoints_the_one_that_fails_is_named() {
     let keys = "<AssumeRoleResponse><AssumeRoleResult><Credentials><AccessKeyId>A</AccessKeyId>\
         <SecretAccessKey>canary</SecretAccessKey><SessionToken>T</SessionToken></Credentials></AssumeRoleResult></AssumeRoleResponse>";
     let sts = Web::that(move |_| Some(Answer::new(200, keys))).await;
-    let (silent, nobody) = (Web::that(|_| None).await, peer::nobody().await);
+    let (silent, nobody) = (Web::that(|_| None).await, peer::nobody());
     let refused = assuming(&of(&silent).at(format!("http://{nobody}")), &sts);
     let message = refused.ends(Stage::Reach, Reason::ConnectionRefused).await;
     assert!(message.contains(&nobody.to_string()), "{message}");

@@ -64,7 +64,7 @@ async fn a_missing_queue_or_bucket_is_named() {
 
 #[tokio::test]
 async fn a_port_where_nobody_listens_refuses_and_is_named() {
-    let nobody = peer::nobody().await;
+    let nobody = peer::nobody();
     let url = HttpUrl(format!("https://{nobody}"));
     let queue = of("watcher").with(|settings| {
         settings.queue_url = HttpUrl(format!("{}/123456789012/new-orders", url.0));

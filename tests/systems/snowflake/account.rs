@@ -271,7 +271,7 @@ async fn the_region_is_part_of_the_host_and_not_of_the_token() {
 #[tokio::test]
 async fn without_a_host_the_account_says_where_it_is() {
     let zone = std::sync::Arc::<case::Zone>::default();
-    let case = Case::at(peer::nobody().await).with(|settings| {
+    let case = Case::at(peer::nobody()).with(|settings| {
         (settings.host, settings.port.0, settings.account) = (None, 443, "MYORG-my_shop".to_owned());
     });
     let message = case.in_world(zone.world()).ends(Stage::Reach, Reason::NameResolutionFailed).await;
@@ -281,7 +281,7 @@ async fn without_a_host_the_account_says_where_it_is() {
 
 #[tokio::test]
 async fn a_port_where_nobody_listens_refuses() {
-    let address = peer::nobody().await;
+    let address = peer::nobody();
     let message = Case::at(address).ends(Stage::Reach, Reason::ConnectionRefused).await;
     assert!(message.contains(&address.to_string()), "{message}");
 }

@@ -107,7 +107,7 @@ async fn an_endpoint_may_have_a_path_and_a_slash() {
 #[tokio::test]
 async fn without_an_endpoint_it_is_the_vendors_host() {
     let zone = Arc::<case::Zone>::default();
-    let case = Case::at(peer::nobody().await).with(|settings| settings.endpoint = None).in_world(zone.world());
+    let case = Case::at(peer::nobody()).with(|settings| settings.endpoint = None).in_world(zone.world());
     let message = case.ends(Stage::Reach, Reason::NameResolutionFailed).await;
     assert!(message.contains("api.spotinst.io:443"), "{message}");
     assert_eq!(zone.asked(), ["api.spotinst.io"]);
@@ -115,7 +115,7 @@ async fn without_an_endpoint_it_is_the_vendors_host() {
 
 #[tokio::test]
 async fn a_port_where_nobody_listens_refuses() {
-    let address = peer::nobody().await;
+    let address = peer::nobody();
     let message = Case::at(address).ends(Stage::Reach, Reason::ConnectionRefused).await;
     assert!(message.contains(&address.to_string()), "{message}");
 }

@@ -78,7 +78,7 @@ async fn the_name_in_the_spec_is_the_first_servers_and_not_the_next_ones() {
 
 #[tokio::test]
 async fn a_host_that_a_server_names_is_not_repeated() {
-    let gone = nobody().await;
+    let gone = nobody();
     let server = server(move |manner| {
         manner.login = Box::new(move |_| tokens::routed("canary.invalid", gone.port()));
     })

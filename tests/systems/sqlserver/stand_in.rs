@@ -288,7 +288,7 @@ async fn a_server_of_the_other_opening_is_called_what_it_is() {
 
 #[tokio::test]
 async fn a_port_where_nobody_listens_refuses() {
-    let address = nobody().await;
+    let address = nobody();
     let message = Case::of("reader", address).ends(Stage::Reach, Reason::ConnectionRefused).await;
     assert!(message.contains(&address.to_string()), "{message}");
 }
