@@ -160,6 +160,12 @@ impl Permission {
     }
 }
 
+impl From<&Permission> for &'static str {
+    fn from(permission: &Permission) -> Self {
+        permission.as_str()
+    }
+}
+
 /// Bounds an *optional* enum by a pattern instead of `enum`: the API server never matches null against `enum`, and null
 /// means absent. Put `#[schemars(transform = words)]` on every enum that is used in an `Option`.
 ///

@@ -133,6 +133,13 @@ impl Failure {
         self
     }
 
+    /// Adds each of these as [`Failure::word`] does, such as the permissions that are missing.
+    #[must_use]
+    pub fn words(mut self, words: impl IntoIterator<Item = impl Into<&'static str>>) -> Self {
+        self.details.extend(words.into_iter().map(|word| Part::Word(word.into())));
+        self
+    }
+
     /// Adds a value of the spec.
     #[must_use]
     pub fn setting(mut self, setting: Setting) -> Self {

@@ -93,6 +93,13 @@ mod tests {
     }
 
     #[test]
+    fn a_proof_names_what_it_leaves_out() {
+        assert!(Proof::default().but(None).past([]).unproven().is_empty());
+        let proof = Proof::default().past([Setting::from_spec("db-1:5432")]).but(["the password"]);
+        assert_eq!(proof.unproven(), ["that db-1:5432 can be used, since it could not", "the password"]);
+    }
+
+    #[test]
     fn a_rejection_says_when_it_is_tried_again() {
         for class in [FailureClass::WrongCredentials, FailureClass::AccountLocked] {
             let failure = Failure::new(class).advice("renew the password");

@@ -1,15 +1,36 @@
 //! What one probe found, in a form that cannot say anything after a failed stage.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
-use super::{Failure, FailureClass, Stage};
+use super::{Failure, FailureClass, Setting, Stage};
 
-/// What a probe that passed has proven.
+/// What a probe that passed has proven: all that was asked for, but what is named here.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Proof {
-    /// What was not proven although it may matter; said in the `Verified` message only. A permission that was asked for and
-    /// cannot be proven is [`FailureClass::NotProvable`] instead.
-    pub unproven: &'static [&'static str],
+    unproven: Vec<Cow<'static, str>>,
+}
+
+impl Proof {
+    /// The same, but these were not proven although they may matter. A permission that was asked for and cannot be proven is
+    /// [`FailureClass::NotProvable`] instead.
+    #[must_use]
+    pub fn but(mut self, unproven: impl IntoIterator<Item = &'static str>) -> Self {
+        self.unproven.extend(unproven.into_iter().map(Cow::Borrowed));
+        self
+    }
+
+    /// The same, at another host than these, which come before it and are of no use now.
+    #[must_use]
+    pub fn past(mut self, hosts: impl IntoIterator<Item = Setting>) -> Self {
+        let unused = |host| Cow::Owned(format!("that {host} can be used, since it could not"));
+        self.unproven.extend(hosts.into_iter().map(unused));
+        self
+    }
+
+    /// What was not proven although it may matter; said in the `Verified` message only.
+    pub fn unproven(&self) -> &[Cow<'static, str>] {
+        &self.unproven
+    }
 }
 
 /// What one probe found. At most one stage is other than passed: those before it passed, those after it were not checked.

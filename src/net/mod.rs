@@ -229,6 +229,11 @@ impl Network {
         self.0.ladder.step(stage);
     }
 
+    /// The stage in progress.
+    pub fn stage(&self) -> Stage {
+        self.0.ladder.current()
+    }
+
     /// Resolves the host once, judges every address, and dials those that are allowed, in order, each with a share of the time
     /// that is left. Enters `Reach`.
     ///

@@ -224,7 +224,7 @@ fn verified(permissions: &[Permission], proof: Option<&Proof>) -> String {
         [] => "the named target exists".to_owned(),
         names => format!("the named target exists, with the permissions {}", names.join(", ")),
     };
-    let unproven = proof.map_or(&[] as &[&str], |proof| proof.unproven);
+    let unproven = proof.map(Proof::unproven).unwrap_or_default();
     if !unproven.is_empty() {
         message = format!("{message}; not proven: {}", unproven.join(", "));
     }

@@ -206,6 +206,11 @@ impl<S: Definition + Clone> Case<S> {
 }
 
 /// What a look that must have passed has proven.
+/// What a look has proven that had to go on after these hosts, and was asked for nothing else that cannot be.
+pub fn past<H: ToString>(hosts: impl IntoIterator<Item = H>) -> Proof {
+    Proof::default().past(hosts.into_iter().map(|host| Setting::from_spec(host.to_string())))
+}
+
 fn passed(report: &Report) -> Proof {
     let failure = report.failure().map(|(stage, failure)| format!("{}: {}", stage.name(), failure.message()));
     report.proof().cloned().unwrap_or_else(|| panic!("{failure:?}"))

@@ -75,7 +75,8 @@ impl Probe for Look {
             let rights = bucket.look(net, Some(keys)).await?;
             bucket.judge(&rights)?;
         }
-        Ok(Proof { unproven: unproven(self.athena.catalog_is_open(), self.athena.results(&group.configuration)) })
+        let results = unproven(self.athena.results(&group.configuration));
+        Ok(Proof::default().but(self.athena.catalog_is_open().then_some(CATALOG)).but(results))
     }
 }
 
@@ -246,18 +247,16 @@ fn is_nested(catalog: &str) -> bool {
     catalog.contains('/')
 }
 
-/// What was not proven.
-fn unproven(catalog: bool, results: Place) -> &'static [&'static str] {
-    const CATALOG: &str = "the catalog, which is nested in another one: name a database in it";
-    const KEPT: &str = "rights on results, which this work group keeps in Athena and not in the output location";
-    const SENT: &str = "rights on results, which this work group sends to an output location of its own";
-    match (catalog, results) {
-        (false, Place::Here) => &[],
-        (false, Place::Athena) => &[KEPT],
-        (false, Place::Elsewhere) => &[SENT],
-        (true, Place::Here) => &[CATALOG],
-        (true, Place::Athena) => &[CATALOG, KEPT],
-        (true, Place::Elsewhere) => &[CATALOG, SENT],
+const CATALOG: &str = "the catalog, which is nested in another one: name a database in it";
+
+/// What was not proven about results that go to such a place.
+const fn unproven(results: Place) -> Option<&'static str> {
+    match results {
+        Place::Here => None,
+        Place::Athena => {
+            Some("rights on results, which this work group keeps in Athena and not in the output location")
+        }
+        Place::Elsewhere => Some("rights on results, which this work group sends to an output location of its own"),
     }
 }
 

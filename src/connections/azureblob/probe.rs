@@ -54,7 +54,7 @@ const NO_SUCH_VERSION: &str = "\"0x0\"";
 
 /// What is not known of a service principal: its directory's roles are judged for a blob that is not there, and the ACLs that one has
 /// which is there are not.
-const BY_ACL: &[&str] = &["what ACLs permit, where the account has a hierarchical namespace"];
+const BY_ACL: &str = "what ACLs permit, where the account has a hierarchical namespace";
 
 const BY_ROLE: &str = "grant it by a role; where ACLs of a hierarchical namespace grant it on the blobs that are there, leave the permission \
     out: that is not seen";
@@ -105,8 +105,7 @@ impl Probe for Look {
             }
         }
         if !denied.is_empty() {
-            let failure = Failure::new(FailureClass::PermissionDenied).about(self.shown());
-            let failure = denied.iter().fold(failure, |failure, permission| failure.word(permission.as_str()));
+            let failure = Failure::new(FailureClass::PermissionDenied).about(self.shown()).words(&denied);
             return Err(match &self.login {
                 Login::Principal(_) => failure.advice(BY_ROLE),
                 Login::Key(_) | Login::Sas(_) => failure,
@@ -117,7 +116,7 @@ impl Probe for Look {
         }
         let by_acl =
             matches!(self.login, Login::Principal(_)) && self.permissions.iter().any(|one| *one != Permission::List);
-        Ok(Proof { unproven: if by_acl { BY_ACL } else { &[] } })
+        Ok(Proof::default().but(by_acl.then_some(BY_ACL)))
     }
 }
 
@@ -233,8 +232,7 @@ impl Look {
     /// The container may not be listed. What is missing beside that is said where it is known.
     fn not_listed(&self, refused: &Refused) -> Failure {
         let missing = |permission: &&Permission| **permission == Permission::List || self.login.denies(**permission);
-        let failure = refused.failure().about(self.shown());
-        let failure = self.permissions.iter().filter(missing).fold(failure, |failure, one| failure.word(one.as_str()));
+        let failure = refused.failure().about(self.shown()).words(self.permissions.iter().filter(missing));
         let is_asked_for = self.permissions.contains(&Permission::List);
         let failure = if is_asked_for { failure } else { failure.word("to list it, which every look does") };
         if !refused.is(codes::AUTHORIZATION) {

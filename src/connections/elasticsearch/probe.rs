@@ -13,8 +13,12 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use crate::{
-    connections::{Permission, Probe, text},
-    failure::{Failure, FailureClass, Outlook, Proof, Setting, Stage},
+    connections::{
+        Permission, Probe,
+        family::hosts::{Missed, Turns},
+        text,
+    },
+    failure::{Failure, FailureClass, Proof, Setting, Stage},
     net::{
         Network,
         http::Answer,
@@ -94,12 +98,6 @@ enum End {
     Judged(Failure),
 }
 
-/// A host that is of no use, and what was in progress when that was known.
-struct Missed {
-    stage: Stage,
-    failure: Failure,
-}
-
 /// Whether a request says who asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum As {
@@ -112,17 +110,16 @@ enum As {
 #[async_trait]
 impl Probe for Look {
     async fn run(&self, net: &Network) -> Result<Proof, Failure> {
-        let mut missed: Vec<Missed> = Vec::new();
-        for (n, place) in self.places.iter().enumerate() {
-            let left = u32::try_from(self.places.len() - n).unwrap_or(u32::MAX);
+        let mut turns = Turns::of(self.places.len());
+        for place in &self.places {
             let mut stage = Stage::Reach;
             let work = self.approach(net, place, &mut stage);
-            let ended = if self.places.len() == 1 {
-                // The probe's own deadline is the one.
-                work.await
-            } else {
-                let share = net.remaining().mul_f32(0.9) / left;
-                timeout(share, work).await.unwrap_or_else(|_| Err(End::NotThis(Failure::new(FailureClass::TimedOut))))
+            let ended = match turns.share(net) {
+                None => work.await,
+                Some(share) => {
+                    let late = |_| Err(End::NotThis(Failure::new(FailureClass::TimedOut)));
+                    timeout(share, work).await.unwrap_or_else(late)
+                }
             };
             let ended = match ended {
                 Ok(Some(found)) => Ok(found),
@@ -131,39 +128,19 @@ impl Probe for Look {
                 Err(end) => Err(end),
             };
             match ended {
-                Ok(found) => return self.inside(net, place, found, missed.len()).await,
-                Err(End::Judged(failure)) => return Err(failure.about_at_least(&place.endpoint.shown())),
-                Err(End::NotThis(failure)) => {
-                    missed.push(Missed { stage, failure: failure.about_at_least(&place.endpoint.shown()) });
+                Ok(found) => {
+                    let proof = self.inside(net, place, found).await?;
+                    return Ok(proof.past(turns.passed_over()));
                 }
+                Err(End::Judged(failure)) => return Err(failure.about_at_least(&place.endpoint.shown())),
+                Err(End::NotThis(failure)) => turns.miss(&place.endpoint, Missed::at(stage, failure)),
             }
         }
-        Err(self.nowhere(net, missed))
+        Err(turns.nobody_serves(net))
     }
 }
 
 impl Look {
-    /// None of the hosts is of use: why one of them is not, and in a word why each other is not. One that may be of use by itself soon
-    /// is that one, since all that is reported of the others is that they are of no use either.
-    fn nowhere(&self, net: &Network, mut missed: Vec<Missed>) -> Failure {
-        let hope = |n: &usize| match missed[*n].failure.reason().outlook() {
-            Outlook::Transient => 0,
-            Outlook::Neutral => 1,
-            _ => 2,
-        };
-        let Some(told) = (0..missed.len()).min_by_key(hope) else { return Failure::new(FailureClass::Internal) };
-        let word =
-            |(place, other): (&Place, &Missed)| format!("{}: {}", place.endpoint.shown(), other.failure.reason());
-        let mut others: Vec<String> = self.places.iter().zip(&missed).map(word).collect();
-        others.remove(told);
-        let Missed { stage, failure } = missed.swap_remove(told);
-        if !others.is_empty() {
-            // The others were looked at since.
-            net.step(stage);
-        }
-        others.into_iter().fold(failure, |failure, other| failure.setting(Setting::from_spec(other)))
-    }
-
     /// Asks one host who we are; or, where the login is not to be shown yet, whether it answers, which is `None`. Whoever has been shown
     /// it may have it counted, by a realm that locks accounts, also where no answer came; so of several hosts one is shown it in a look,
     /// after it has answered something. `stage` is what is in progress there.
@@ -241,7 +218,7 @@ impl Look {
     }
 
     /// What may be done, and whether the index is there.
-    async fn inside(&self, net: &Network, place: &Place, found: Found, missed: usize) -> Result<Proof, Failure> {
+    async fn inside(&self, net: &Network, place: &Place, found: Found) -> Result<Proof, Failure> {
         let anonymous = found.identity == Identity::Anonymous || !self.shows_somebody();
         if anonymous {
             net.nobody_checks_who_we_are();
@@ -257,10 +234,7 @@ impl Look {
                 None => self.try_out(net, place, index).await?,
             }
         }
-        let unchecked = anonymous && self.login.is_some();
-        // Its first line is about the login; those after it are about the hosts before the one that answered.
-        let unproven = &UNPROVEN[usize::from(!unchecked)..=missed.min(UNPROVEN.len() - 1)];
-        Ok(Proof { unproven })
+        Ok(Proof::default().but((anonymous && self.login.is_some()).then_some(UNCHECKED)))
     }
 
     /// Which privileges the cluster says that we have.
@@ -439,14 +413,12 @@ fn shown(index: &str) -> Setting {
 
 /// The index may not be seen, whether it is there or not.
 fn hidden(index: &str, missing: &[Permission]) -> Failure {
-    let failure = Failure::new(FailureClass::TargetNotFoundOrNotPermitted).about(shown(index)).advice(HIDDEN);
-    missing.iter().fold(failure, |failure, permission| failure.word(permission.as_str()))
+    Failure::new(FailureClass::TargetNotFoundOrNotPermitted).about(shown(index)).words(missing).advice(HIDDEN)
 }
 
 /// The index is there, and these are missing.
 fn denied(index: &str, missing: &[Permission]) -> Failure {
-    let failure = Failure::new(FailureClass::PermissionDenied).about(shown(index));
-    missing.iter().fold(failure, |failure, permission| failure.word(permission.as_str()))
+    Failure::new(FailureClass::PermissionDenied).about(shown(index)).words(missing)
 }
 
 const JSON: &str = "application/json";
@@ -466,23 +438,4 @@ const NO_KEYS: &str = "OpenSearch's security plugin knows no API keys of this ki
 const HIDDEN: &str = "create it, correct its name, or grant a right to look at it: read, or view_index_metadata (OpenSearch: indices:admin/get)";
 const UNTOLD: &str =
     "leave the permission out: of all that answers here only the security features of Elasticsearch tell who may write";
-
-/// What may not be proven although the look passed.
-const UNPROVEN: [&str; 16] = [
-    "the credentials, since nothing there asks for any",
-    "that elasticsearch.hosts[0] can be used, since it could not",
-    "that elasticsearch.hosts[1] can be used, since it could not",
-    "that elasticsearch.hosts[2] can be used, since it could not",
-    "that elasticsearch.hosts[3] can be used, since it could not",
-    "that elasticsearch.hosts[4] can be used, since it could not",
-    "that elasticsearch.hosts[5] can be used, since it could not",
-    "that elasticsearch.hosts[6] can be used, since it could not",
-    "that elasticsearch.hosts[7] can be used, since it could not",
-    "that elasticsearch.hosts[8] can be used, since it could not",
-    "that elasticsearch.hosts[9] can be used, since it could not",
-    "that elasticsearch.hosts[10] can be used, since it could not",
-    "that elasticsearch.hosts[11] can be used, since it could not",
-    "that elasticsearch.hosts[12] can be used, since it could not",
-    "that elasticsearch.hosts[13] can be used, since it could not",
-    "that elasticsearch.hosts[14] can be used, since it could not",
-];
+const UNCHECKED: &str = "the credentials, since nothing there asks for any";

@@ -2,6 +2,7 @@
 
 pub mod aws;
 pub mod azure;
+pub mod hosts;
 pub mod jwt;
 pub mod oauth;
 pub mod pgwire;

@@ -29,7 +29,13 @@ use self::{
 };
 use super::Mechanism;
 use crate::{
-    connections::{Permission, Probe, family::oauth::Grant},
+    connections::{
+        Permission, Probe,
+        family::{
+            hosts::{End, Missed, Turns},
+            oauth::Grant,
+        },
+    },
     failure::{Code, Failure, FailureClass, Proof, Setting},
     net::{
         Endpoint, Network,
@@ -94,33 +100,19 @@ impl Probe for Look {
             }
         };
         let token = token.map(Arc::new);
-        let mut first: Option<Failure> = None;
-        for (n, broker) in self.brokers.iter().enumerate() {
-            let left = u32::try_from(self.brokers.len() - n).unwrap_or(u32::MAX);
-            // How long it may take to answer. With a single broker the probe's own deadline is the one.
-            let share = if self.brokers.len() == 1 { None } else { Some(net.remaining().mul_f32(0.9) / left) };
-            match self.ask(net, broker, share, token.clone()).await {
+        let mut turns = Turns::of(self.brokers.len());
+        for broker in &self.brokers {
+            match self.ask(net, broker, turns.share(net), token.clone()).await {
                 Ok(findings) => {
                     self.judge(&findings)?;
-                    return Ok(Proof::default());
+                    return Ok(Proof::default().past(turns.passed_over()));
                 }
-                Err(End::Answered(failure)) => return Err(self.explain(failure).about_at_least(&broker.shown())),
-                Err(End::NotReached(failure)) => {
-                    first.get_or_insert(failure.about_at_least(&broker.shown()));
-                }
+                Err(End::Judged(failure)) => return Err(self.explain(failure).about_at_least(&broker.shown())),
+                Err(End::Missed(missed)) => turns.miss(broker, missed),
             }
         }
-        let failure = first.unwrap_or_else(|| Failure::new(FailureClass::Internal));
-        Err(if self.brokers.len() == 1 { failure } else { failure.word("and no other broker answers") })
+        Err(turns.nobody_serves(net))
     }
-}
-
-/// How the look at one broker ended without findings.
-enum End {
-    /// It was not reached; the next one may be.
-    NotReached(Failure),
-    /// It answered. What it says counts: nobody is asked twice about a login.
-    Answered(Failure),
 }
 
 /// What was found out about the topic and the group; nothing about what was not asked.
@@ -131,7 +123,7 @@ struct Findings {
 }
 
 impl Look {
-    /// Looks at one broker, and at those that it names.
+    /// Looks at one broker, and at those that it names. One that has not answered anything after its share of the time is of no use.
     async fn ask(
         &self,
         net: &Network,
@@ -184,7 +176,11 @@ impl Look {
             }
         };
         let answered = bridge.state().borrow().answered;
-        ended.map_err(|failure| if answered { End::Answered(failure) } else { End::NotReached(failure) })
+        ended.map_err(
+            |failure| {
+                if answered { End::Judged(failure) } else { End::Missed(Missed::at(net.stage(), failure)) }
+            },
+        )
     }
 
     /// How the endpoint for tokens is secured: a secret is sent there. The name in `tls.serverName` is the brokers'.
@@ -288,8 +284,7 @@ impl Look {
         let lacks = |permission: &&Permission| !allowed.contains(&operation(**permission));
         let missing: Vec<&Permission> = self.permissions.iter().filter(lacks).collect();
         if !missing.is_empty() {
-            let failure = Failure::new(FailureClass::PermissionDenied).about(about());
-            return Err(missing.iter().fold(failure, |failure, permission| failure.word(permission.as_str())));
+            return Err(Failure::new(FailureClass::PermissionDenied).about(about()).words(missing));
         }
         let Some(group) = self.group.as_ref().filter(|_| self.permissions.contains(&Permission::Read)) else {
             return Ok(());
@@ -316,10 +311,10 @@ impl Look {
 
 /// The brokers do not tell what is allowed, so that these permissions are open.
 fn untold(about: Setting, open: &[Permission]) -> Failure {
-    let failure = Failure::new(FailureClass::NotProvable)
+    Failure::new(FailureClass::NotProvable)
         .about(about)
-        .advice("leave the permission out: these brokers do not tell what a user may do, which Kafka does since 2.3");
-    open.iter().fold(failure, |failure, permission| failure.word(permission.as_str()))
+        .words(open)
+        .advice("leave the permission out: these brokers do not tell what a user may do, which Kafka does since 2.3")
 }
 
 /// What a permission is called by Kafka.

@@ -166,12 +166,8 @@ impl Probe for Look {
             lacks.extend(proven.err().map(|lack| (*permission, lack)));
         }
         self.sum_up(&lacks)?;
-        let unproven: &[&str] = match (self.permissions.contains(&Permission::Read), encrypted) {
-            (false, _) => &[],
-            (true, false) => &[UNREAD],
-            (true, true) => &[UNREAD, STILL_ENCRYPTED],
-        };
-        Ok(Proof { unproven })
+        let read = self.permissions.contains(&Permission::Read);
+        Ok(Proof::default().but(read.then_some(UNREAD)).but((read && encrypted).then_some(STILL_ENCRYPTED)))
     }
 }
 

@@ -95,8 +95,7 @@ impl Look {
         net.step(Stage::Access);
         let looked = self.look_up(net, &mut talk).await;
         talk.goodbye().await;
-        let unproven = looked?;
-        Ok(Proof { unproven })
+        looked
     }
 
     async fn log_in<S>(
@@ -144,21 +143,21 @@ impl Look {
         self.database.as_ref().map(|name| Setting::from_spec(format!("database {name}")))
     }
 
-    /// What the server says about us and the target; returns what is not proven by that.
-    async fn look_up<S>(&self, net: &Network, talk: &mut Talk<S>) -> Result<&'static [&'static str], Failure>
+    /// What the server says about us and the target.
+    async fn look_up<S>(&self, net: &Network, talk: &mut Talk<S>) -> Result<Proof, Failure>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
         let mut ask = async |statement: &str| talk.ask(statement).await.map_err(|broken| explain(net, broken));
-        let unproven: &[&str] = match ask(target::WHO).await? {
+        let proof = match ask(target::WHO).await? {
             Answer::Done(who) if target::is_nobody(who.as_deref()) => {
                 net.nobody_checks_who_we_are();
-                target::UNCHECKED
+                Proof::default().but([target::UNCHECKED])
             }
-            Answer::Done(_) => &[],
+            Answer::Done(_) => Proof::default(),
             Answer::Error(code) => return Err(codes::of_the_session(code, self.about_the_database())),
         };
-        let (Some(database), Some(name)) = (&self.database, &self.table) else { return Ok(unproven) };
+        let (Some(database), Some(name)) = (&self.database, &self.table) else { return Ok(proof) };
         let table = Table { database, name };
         match ask(&target::patience(net.remaining().as_secs())).await? {
             Answer::Done(_) | Answer::Error(target::UNKNOWN_VARIABLE) => {}
@@ -183,7 +182,7 @@ impl Look {
         }
         // What is known to be missing hides behind nothing.
         rights.judge(&table, &self.permissions)?;
-        unclear.map_or(Ok(unproven), Err)
+        unclear.map_or(Ok(proof), Err)
     }
 }
 

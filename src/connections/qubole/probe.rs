@@ -70,7 +70,7 @@ impl Look {
             }
         }
         let Some((_, first)) = refusals.first().copied() else {
-            return Ok(Proof { unproven: &["that a cluster runs, or can be started"] });
+            return Ok(Proof::default().but(["that a cluster runs, or can be started"]));
         };
         let class = first.class();
         let alike = refusals.iter().filter(|(_, refused)| refused.class() == class);

@@ -117,8 +117,8 @@ impl Probe for Look {
         self.judge(&found)?;
         let read = self.target.permissions.contains(&Permission::Read);
         Ok(match found.place {
-            _ if self.asks_nothing() => Proof { unproven: and_answers(proof.unproven) },
-            Place::External if read => Proof { unproven: and_behind(proof.unproven) },
+            _ if self.asks_nothing() => proof.but([ANSWERS]),
+            Place::External if read => proof.but([BEHIND]),
             Place::External | Place::Shared | Place::Here | Place::Nowhere => proof,
         })
     }
@@ -141,10 +141,7 @@ impl Look {
         };
         let open: Vec<Permission> = permissions.iter().copied().filter(|permission| place.hides(*permission)).collect();
         match (self.target.judge(catalog), place) {
-            (Ok(()), _) if !open.is_empty() => {
-                let failure = about(Failure::new(FailureClass::NotProvable));
-                Err(open.iter().fold(failure, |failure, permission| failure.word(permission.as_str())))
-            }
+            (Ok(()), _) if !open.is_empty() => Err(about(Failure::new(FailureClass::NotProvable)).words(&open)),
             (Err(_), Place::Nowhere) if schema.is_some() && !catalog.schema_missing && !usage => {
                 Err(about(Failure::new(FailureClass::TargetNotFoundOrNotPermitted)).advice(CLOSED))
             }
@@ -155,23 +152,8 @@ impl Look {
     }
 }
 
-const PASSWORD: &str = "the password, which the server did not ask for";
-
-fn and_behind(unproven: &[&str]) -> &'static [&'static str] {
-    const BEHIND: &str = "the rights behind an external table";
-    match unproven {
-        [] => &[BEHIND],
-        [..] => &[PASSWORD, BEHIND],
-    }
-}
-
-fn and_answers(unproven: &[&str]) -> &'static [&'static str] {
-    const ANSWERS: &str = "that the database answers statements, since none is sent";
-    match unproven {
-        [] => &[ANSWERS],
-        [..] => &[PASSWORD, ANSWERS],
-    }
-}
+const BEHIND: &str = "the rights behind an external table";
+const ANSWERS: &str = "that the database answers statements, since none is sent";
 
 /// What was found in the catalog.
 #[derive(Debug, Default)]

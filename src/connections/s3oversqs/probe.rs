@@ -25,7 +25,7 @@ use crate::{
 const NO_SUCH_MESSAGE: &str = "connection-operator-no-such-message";
 
 /// What `Read` needs and nothing shows: it cannot be tried without taking a message from who waits for it.
-const RECEIVING: &[&str] = &["sqs:ReceiveMessage, since receiving would hide a message from its reader"];
+const RECEIVING: &str = "sqs:ReceiveMessage, since receiving would hide a message from its reader";
 
 /// All that one look needs.
 pub(super) struct Look {
@@ -71,7 +71,7 @@ impl Probe for Look {
         let deleting = if reads { self.queue.may_delete(net, keys).await? } else { Deleting::Granted };
         let rights = self.bucket.look(net, Some(keys)).await?;
         self.judge(&deleting, &rights)?;
-        Ok(Proof { unproven: if reads { RECEIVING } else { &[] } })
+        Ok(Proof::default().but(reads.then_some(RECEIVING)))
     }
 }
 
@@ -87,7 +87,7 @@ impl Look {
                 let failure = Failure::new(FailureClass::PermissionDenied).about(about);
                 let is_missing = |asked: &&Permission| **asked == Permission::Read || rights.denied.contains(asked);
                 let missing = self.bucket.permissions.iter().filter(is_missing);
-                Err(missing.fold(failure, |failure, permission| failure.word(permission.as_str())).advice(
+                Err(failure.words(missing).advice(
                     "Read takes sqs:DeleteMessage and sqs:ReceiveMessage on the queue and s3:GetObject in the bucket",
                 ))
             }

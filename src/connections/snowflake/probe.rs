@@ -100,8 +100,7 @@ impl Probe for Look {
         }
         self.prove(net, &bearer).await?;
         let warehouse = self.targets.iter().any(|target| matches!(target, Target::Warehouse(_)));
-        let unproven: &[&str] = if warehouse { &["that the warehouse may be used, since it is not"] } else { &[] };
-        Ok(Proof { unproven })
+        Ok(Proof::default().but(warehouse.then_some("that the warehouse may be used, since it is not")))
     }
 }
 
@@ -142,8 +141,7 @@ impl Look {
             .map(|(permission, _)| *permission)
             .collect();
         if !denied.is_empty() {
-            let failure = Failure::new(FailureClass::PermissionDenied).about(target.shown());
-            let failure = denied.iter().fold(failure, |failure, permission| failure.word(permission.as_str()));
+            let failure = Failure::new(FailureClass::PermissionDenied).about(target.shown()).words(&denied);
             return Err(if write_denied {
                 failure.advice("grant SELECT for Read, and SELECT and INSERT for Write, to the role")
             } else {

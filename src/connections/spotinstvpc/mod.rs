@@ -97,10 +97,7 @@ impl Definition for Settings {
             tls,
             token,
             account: self.account_id.clone(),
-            unproven: match (&self.vpc_id, &self.subnet_cidr) {
-                (None, None) => &[],
-                _ => &["that the VPC and its subnet exist, since they are not looked up"],
-            },
+            names_a_place: self.vpc_id.is_some() || self.subnet_cidr.is_some(),
         };
         Ok(Prepared { probe: Box::new(probe), account, lockout: None })
     }

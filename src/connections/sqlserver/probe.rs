@@ -334,8 +334,7 @@ impl Look {
         let missing: Vec<&Permission> = self.permissions.iter().filter(|permission| !allows(permission)).collect();
         let failure = |class| Failure::new(class).about(Setting::from_spec(&path));
         if !missing.is_empty() {
-            let denied = failure(FailureClass::PermissionDenied);
-            return Err(missing.iter().fold(denied, |failure, permission| failure.word(permission.as_str())));
+            return Err(failure(FailureClass::PermissionDenied).words(missing));
         }
         if !self.permissions.contains(&Permission::Write) || writable == Some(1) {
             return Ok(());

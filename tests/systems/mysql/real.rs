@@ -368,8 +368,8 @@ async fn a_server_that_looks_at_no_password_passes_as_nobody_with_a_word_about_i
     let server = mariadb::with("mariadb-open", "--skip-grant-tables");
     let case = Case::at_server(&server, "reader").on("orders", &[Read]);
     let proof = case.clone().secret("password", "hunter2-wrong").passes_as_nobody().await;
-    assert_eq!(proof.unproven.len(), 1, "{proof:?}");
-    assert!(proof.unproven[0].contains("password"), "{proof:?}");
+    assert_eq!(proof.unproven().len(), 1, "{proof:?}");
+    assert!(proof.unproven()[0].contains("password"), "{proof:?}");
     case.clone()
         .with(|settings| settings.table = Some("absent".to_owned()))
         .ends_as_nobody(Reason::TargetNotFound)

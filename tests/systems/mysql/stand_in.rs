@@ -370,7 +370,7 @@ async fn a_server_that_looks_at_no_accounts_is_known_by_its_name_for_us() {
             playing(NATIVE, move |mut player, _| async move { drop(player.serve(|_| result(Some(who))).await) }).await;
         let case = plain(&peer);
         let proof = if nobody { case.passes_as_nobody().await } else { case.passes().await };
-        assert_eq!(proof.unproven.len(), usize::from(nobody), "{who}");
+        assert_eq!(proof.unproven().len(), usize::from(nobody), "{who}");
     }
 }
 

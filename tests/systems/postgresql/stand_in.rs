@@ -393,7 +393,7 @@ async fn a_way_to_log_in_that_is_not_known_is_called_so() {
 #[tokio::test]
 async fn a_peer_that_asks_for_no_password_passes_with_a_word_about_it() {
     let peer = letting_in(|_| empty()).await;
-    assert_eq!(plain(&peer).passes().await.unproven, ["the password, which the server did not ask for"]);
+    assert_eq!(plain(&peer).passes().await.unproven(), ["the password, which the server did not ask for"]);
 }
 
 #[tokio::test]

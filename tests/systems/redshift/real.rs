@@ -9,7 +9,7 @@ async fn the_least_rights_of_the_documentation_are_enough() {
     assert_eq!(Case::of("analyst").on("sales", "orders", &[List, Read]).passes().await, Proof::default());
     Case::of("loader").on("sales", "orders", &[List, Read, Write]).passes().await;
     assert_eq!(Case::of("visitor").asks(&[List]).passes().await, Proof::default());
-    assert_eq!(Case::of("visitor").passes().await.unproven, [SILENT]);
+    assert_eq!(Case::of("visitor").passes().await.unproven(), [SILENT]);
 }
 
 #[tokio::test]
@@ -141,7 +141,7 @@ async fn what_redshift_does_not_tell_of_a_table_elsewhere_is_said() {
         assert_eq!(case(table, &[]).passes().await, Proof::default());
         assert_eq!(case(table, &[List]).passes().await, Proof::default());
     }
-    assert_eq!(case("events", &[Read]).passes().await.unproven, ["the rights behind an external table"]);
+    assert_eq!(case("events", &[Read]).passes().await.unproven(), ["the rights behind an external table"]);
     for (table, permissions, words) in [
         ("events", &[Write][..], "(Write)"),
         ("events", &[Read, Write], "(Write)"),

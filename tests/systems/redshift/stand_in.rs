@@ -188,8 +188,8 @@ async fn nothing_is_asked_where_nothing_is_to_be_known_and_a_look_says_goodbye()
         }
     })
     .await;
-    let unproven = plain(&peer).passes().await.unproven;
-    assert_eq!(unproven, ["the password, which the server did not ask for", SILENT]);
+    let proof = plain(&peer).passes().await;
+    assert_eq!(proof.unproven(), ["the password, which the server did not ask for", SILENT]);
     let start_up = heard.recv().await.unwrap();
     assert_eq!(start_up[..4], [0, 3, 0, 0], "the version of the protocol that Redshift has");
     let names: Vec<&[u8]> = start_up[4..].split(|byte| *byte == 0).step_by(2).filter(|name| !name.is_empty()).collect();

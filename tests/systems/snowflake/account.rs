@@ -21,9 +21,9 @@ async fn the_least_rights_of_the_documentation_are_enough() {
     }
     let account = granted(&["`warehouse`"]).start().await;
     let warehouse = Case::of(&account).with(|settings| settings.warehouse = Some("REPORTS".to_owned()));
-    let unproven = warehouse.passes().await.unproven;
-    assert_eq!(unproven, ["that the warehouse may be used, since it is not"]);
-    assert_eq!(Case::of(&account).passes().await, Proof { unproven: &[] });
+    let proof = warehouse.passes().await;
+    assert_eq!(proof.unproven(), ["that the warehouse may be used, since it is not"]);
+    assert_eq!(Case::of(&account).passes().await, Proof::default());
 }
 
 #[tokio::test]

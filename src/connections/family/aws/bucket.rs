@@ -100,8 +100,7 @@ impl Bucket {
     pub fn judge(&self, rights: &Rights) -> Result<(), Failure> {
         let Rights { denied, unclear } = rights;
         if !denied.is_empty() {
-            let failure = Failure::new(FailureClass::PermissionDenied).about(self.shown());
-            return Err(denied.iter().fold(failure, |failure, permission| failure.word(permission.as_str())));
+            return Err(Failure::new(FailureClass::PermissionDenied).about(self.shown()).words(denied));
         }
         match unclear {
             Some((permission, refused)) => {

@@ -130,7 +130,7 @@ impl Login<'_> {
             server.look_up(&client).await
         };
         match join(looked, driven).await {
-            (Ok(found), _) => Ok((found, Proof { unproven: self.unproven(asked.get().copied()) })),
+            (Ok(found), _) => Ok((found, Proof::default().but(self.unproven(asked.get().copied())))),
             (Err(error), Err(cause)) if error.is_closed() => Err(explain(&cause)),
             (Err(error), _) => Err(self.explain_statement(net, server, &error, asked.get().copied())),
         }
@@ -152,12 +152,9 @@ impl Login<'_> {
     }
 
     /// What a login proves nothing about.
-    fn unproven(&self, asked: Option<Asked>) -> &'static [&'static str] {
-        if asked == Some(Asked::Nothing) && self.password.is_some() {
-            &["the password, which the server did not ask for"]
-        } else {
-            &[]
-        }
+    fn unproven(&self, asked: Option<Asked>) -> Option<&'static str> {
+        let is_unasked = asked == Some(Asked::Nothing) && self.password.is_some();
+        is_unasked.then_some("the password, which the server did not ask for")
     }
 
     /// What ended the login, or the connection at any time.

@@ -123,8 +123,7 @@ impl Target {
                 Ok(())
             };
         }
-        let failure = Failure::new(FailureClass::PermissionDenied).about(about);
-        let failure = missing.iter().fold(failure, |failure, permission| failure.word(permission.as_str()));
+        let failure = Failure::new(FailureClass::PermissionDenied).about(about).words(&missing);
         Err(match rights {
             Rights { insert: Insert::Impossible, .. } if missing.contains(&Permission::Write) => failure
                 .advice("name a table, or a view that rows can be put into: this one takes none, whatever is granted"),

@@ -14,11 +14,14 @@ use tokio::time::timeout;
 use super::{
     CLOSED,
     rpc_child::{Answer, ENVIRONMENT, How, Told, ToldKerberos},
-    rpc_codes::{Idle, Verdict, When, exception, kerberos},
+    rpc_codes::{Verdict, When, exception, kerberos},
     rpc_wire::{Centre, Event, Login, Principal, Progress, Refused, Wire},
 };
 use crate::{
-    connections::Permission,
+    connections::{
+        Permission,
+        family::hosts::{End, Idle, Missed, Turns},
+    },
     failure::{Code, Failure, FailureClass, Proof, Setting, Stage},
     net::{
         Endpoint, Network,
@@ -40,8 +43,6 @@ const QUESTIONS: usize = 8;
 const DATA_NODES: &str = "that the data nodes can be reached, which the operator does not talk to";
 /// Who may list a directory may not read each file in it.
 const FILES: &str = "that the files in it may be read";
-/// One active name node is enough.
-const NAME_NODES: &str = "that another name node would serve, since one before it does not answer, or not yet";
 
 /// What may be wrong where a name node hangs up that says everything in encrypted form: the client drops its last words.
 const UNREAD: &str = "look whether the name node lets the user use this service (hadoop-policy.xml): with hadoop.rpc.protection \
@@ -79,16 +80,6 @@ pub(in crate::connections::hdfs) struct Kerberos {
     pub(in crate::connections::hdfs) keytab: SecretValue,
 }
 
-/// How the look at one name node ended without its answer.
-enum End {
-    /// It does not answer the question, and got no further than this: the next one may.
-    NotReached(Stage, Failure),
-    /// It has got this far, and says that it is idle: another one may serve.
-    Idle(Idle, Stage, Failure),
-    /// It is the answer. Nobody is asked twice about a login.
-    Final(Failure),
-}
-
 /// What is known about a name node, beside what goes wrong.
 #[derive(Clone, Copy, Debug)]
 struct Seen {
@@ -114,68 +105,23 @@ pub(in crate::connections::hdfs) async fn look(net: &Network, plan: &Plan) -> Re
     if plan.kerberos.is_none() {
         net.nobody_checks_who_we_are();
     }
-    let mut missed: Vec<(&Endpoint, End)> = Vec::new();
-    for (n, node) in plan.name_nodes.iter().enumerate() {
-        let left = u32::try_from(plan.name_nodes.len() - n).unwrap_or(u32::MAX);
+    let mut turns = Turns::of(plan.name_nodes.len());
+    for node in &plan.name_nodes {
         // A little is left, so that the cause is known before the deadline strikes.
-        let share = net.remaining().mul_f32(0.95) / left;
+        let share = turns.share(net).unwrap_or_else(|| net.remaining().mul_f32(0.95));
         net.turn_to(node);
         net.step(Stage::Reach);
         match plan.ask(net, node, share).await {
             Ok(()) => {
                 let read = plan.permissions.contains(&Permission::Read);
-                let unproven = unproven(read, missed.iter().any(|(_, end)| end.may_be_active()));
-                return Ok(Proof { unproven });
+                let proof = if read { Proof::default().but([DATA_NODES, FILES]) } else { Proof::default() };
+                return Ok(proof.past(turns.passed_over()));
             }
-            Err(End::Final(failure)) => return Err(failure),
-            Err(end) => missed.push((node, end)),
+            Err(End::Judged(failure)) => return Err(failure),
+            Err(End::Missed(missed)) => turns.miss(node, missed),
         }
     }
-    Err(nobody_serves(net, missed))
-}
-
-fn unproven(read: bool, nodes: bool) -> &'static [&'static str] {
-    match (read, nodes) {
-        (false, false) => &[],
-        (false, true) => &[NAME_NODES],
-        (true, false) => &[DATA_NODES, FILES],
-        (true, true) => &[DATA_NODES, FILES, NAME_NODES],
-    }
-}
-
-impl End {
-    /// Whether it is not known that another one is.
-    const fn may_be_active(&self) -> bool {
-        !matches!(self, Self::Idle(Idle::Standby, ..))
-    }
-
-    /// Which one is told first: a name node that was not reached may be the active one, and so may one that is starting.
-    const fn order(&self) -> u8 {
-        match self {
-            Self::NotReached(..) | Self::Final(_) => 0,
-            Self::Idle(Idle::Starting, ..) => 1,
-            Self::Idle(Idle::Standby, ..) => 2,
-        }
-    }
-}
-
-/// What is said where no name node has answered the question.
-fn nobody_serves(net: &Network, mut missed: Vec<(&Endpoint, End)>) -> Failure {
-    let first = (0..missed.len()).min_by_key(|n| missed[*n].1.order());
-    let Some(first) = first else { return Failure::new(FailureClass::Internal) };
-    let (node, end) = missed.remove(first);
-    net.turn_to(node);
-    let failure = match end {
-        End::NotReached(stage, failure) | End::Idle(_, stage, failure) => {
-            net.step(stage);
-            failure
-        }
-        End::Final(failure) => failure,
-    };
-    missed.iter().fold(failure.about_at_least(&node.shown()), |failure, (node, end)| {
-        let what = if let End::Idle(idle, ..) = end { idle.words() } else { "does not answer either" };
-        failure.setting(Setting::from_spec(format!("{} {what}", node.shown())))
-    })
+    Err(turns.nobody_serves(net))
 }
 
 /// What is said of who answers as a name node and has not the key of one.
@@ -197,14 +143,14 @@ impl Plan {
         let ended = self.ask_child(net, node, share, &seen).await;
         let seen = *seen.lock().unwrap_or_else(PoisonError::into_inner);
         ended.map_err(|failure| match (failure.class(), seen.idle) {
-            (_, Some(idle)) => End::Idle(idle, seen.stage, failure),
+            (_, Some(idle)) => End::Missed(Missed { stage: seen.stage, failure, idle: Some(idle) }),
             // Without a login, another name node may be asked the same.
             (FailureClass::TimedOut | FailureClass::ConnectionClosed, None) if self.kerberos.is_none() => {
-                End::NotReached(seen.stage, failure)
+                End::Missed(Missed::at(seen.stage, failure))
             }
-            (FailureClass::ChildFailed, None) => End::Final(failure),
-            _ if seen.answered() => End::Final(failure),
-            _ => End::NotReached(seen.stage, failure),
+            (FailureClass::ChildFailed, None) => End::Judged(failure),
+            _ if seen.answered() => End::Judged(failure),
+            _ => End::Missed(Missed::at(seen.stage, failure)),
         })
     }
 
@@ -308,9 +254,7 @@ impl Plan {
                     failure
                 }
                 Verdict::Final(failure) => match failure.class() {
-                    FailureClass::PermissionDenied if found => {
-                        self.permissions.iter().fold(failure.about(path()), |failure, p| failure.word(p.as_str()))
-                    }
+                    FailureClass::PermissionDenied if found => failure.about(path()).words(&self.permissions),
                     FailureClass::PermissionDenied if name.ends_with(".AccessControlException") => {
                         failure.about(path()).word("to reach it").advice(CLOSED)
                     }

@@ -1,6 +1,9 @@
 //! What the codes of a name node and of Kerberos mean. It decides about words and numbers, and does no I/O.
 
-use crate::failure::{Code, Failure, FailureClass, Stage};
+use crate::{
+    connections::family::hosts::Idle,
+    failure::{Code, Failure, FailureClass, Stage},
+};
 
 /// When an exception came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,25 +23,6 @@ pub(super) enum Verdict {
     Idle(Idle, Failure),
     /// It is its answer.
     Final(Failure),
-}
-
-/// Why a name node that answers does not serve.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Idle {
-    /// Another one does.
-    Standby,
-    /// It is starting, or changes its part.
-    Starting,
-}
-
-impl Idle {
-    /// What is said of a name node beside the failure of another one.
-    pub(super) const fn words(self) -> &'static str {
-        match self {
-            Self::Standby => "is a standby",
-            Self::Starting => "cannot serve yet",
-        }
-    }
 }
 
 /// The exceptions that are known, as messages call them, and what each means in answer to a question.

@@ -80,20 +80,15 @@ impl Plan {
             }
         }
         if !denied.is_empty() {
-            let failure = Failure::new(FailureClass::PermissionDenied).about(self.shown());
-            return Err(denied.iter().fold(failure, |failure, permission| failure.word(permission.as_str())));
+            return Err(Failure::new(FailureClass::PermissionDenied).about(self.shown()).words(&denied));
         }
         if let Some((permission, refused)) = unproven {
             let failure = refused.failure_as(FailureClass::NotProvable).about(self.shown()).word(permission.as_str());
             return Err(failure.advice("leave the permission out: this server does not know the question for it"));
         }
         let asks = |permission| self.permissions.contains(&permission);
-        let unproven: &[&str] = match (asks(Permission::Read), asks(Permission::Write)) {
-            (false, false) => &[],
-            (true, false) => &[DATA_NODES],
-            (_, true) => &[DATA_NODES, SAFE_MODE],
-        };
-        Ok(Proof { unproven })
+        let (read, write) = (asks(Permission::Read), asks(Permission::Write));
+        Ok(Proof::default().but((read || write).then_some(DATA_NODES)).but(write.then_some(SAFE_MODE)))
     }
 
     /// Whether a token is looked at, and may be sent. One request without it tells: who answers that takes any token for good.

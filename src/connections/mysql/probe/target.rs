@@ -87,8 +87,7 @@ pub(super) fn is_nobody(who: Option<&[u8]>) -> bool {
 }
 
 /// What is not proven then.
-pub(super) const UNCHECKED: &[&str] =
-    &["the password, which this server does not look at: it runs without its grant tables"];
+pub(super) const UNCHECKED: &str = "the password, which this server does not look at: it runs without its grant tables";
 
 /// What is known about one permission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,8 +156,7 @@ impl Rights {
             .collect();
         let Some((_, _, code)) = lacking.first() else { return Ok(()) };
         let failure = Failure::new(FailureClass::PermissionDenied).about(table.shown());
-        let failure = lacking.iter().fold(failure, |failure, (permission, _, _)| failure.word(permission.as_str()));
-        let failure = failure.code(codes::number(*code));
+        let failure = failure.words(lacking.iter().map(|(permission, _, _)| permission)).code(codes::number(*code));
         Err(if lacking.iter().any(|(_, lack, _)| *lack == Lack::Room) {
             failure.advice("name a table, or a view that rows can be put into")
         } else {
