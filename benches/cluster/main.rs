@@ -1,6 +1,6 @@
 //! What the operator costs and how quick it is, measured on a real API server with etcd on disk and a real PostgreSQL: the
-//! built binary as it is shipped, with its defaults, the rights of the chart, and Connections of PostgreSQL; and each type's probe by
-//! itself.
+//! built binary as it is shipped, with its defaults, the rights of the chart, and Connections of PostgreSQL; and the probes of PostgreSQL, S3 and
+//! Kafka by themselves.
 //!
 //! It prints figures beside the bare floor measured in the same run, and judges nothing. `hack/bench` starts it.
 

@@ -160,6 +160,9 @@ impl Permission {
     }
 }
 
+/// The sentence for a type that lets nobody in without credentials, where the spec names none.
+pub const CREDENTIALS_NEEDED: &str = "`credentials` must name a Secret: nobody is let in without them";
+
 impl From<&Permission> for &'static str {
     fn from(permission: &Permission) -> Self {
         permission.as_str()

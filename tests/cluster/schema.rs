@@ -92,7 +92,6 @@ fn a_right_manifest_is_taken_without_a_warning() {
         for (pointer, value) in [
             ("/description", json!("ü".repeat(256))),
             ("/description", Value::Null),
-            ("/credentials", Value::Null),
             ("/credentials/keys", json!({"username": "USER", "password": "PGPASSWORD"})),
             ("/credentials/keys", Value::Null),
             ("/tls", Value::Null),
@@ -121,6 +120,10 @@ fn a_right_manifest_is_taken_without_a_warning() {
         let mut with_table = changed("/permissions", json!(["Write", "Read", "List"]));
         with_table["spec"]["postgresql"]["table"] = json!("orders");
         assert_eq!(try_out(&namespace, &with_table).await.code, 201);
+        let mut by_certificate = changed("/credentials", Value::Null);
+        by_certificate["spec"]["postgresql"]["username"] = json!("orders");
+        by_certificate["spec"]["tls"] = json!({"clientCertificateSecretRef": {"name": "orders-client"}});
+        assert_eq!(try_out(&namespace, &by_certificate).await.code, 201);
     });
 }
 
@@ -250,7 +253,10 @@ fn the_type_cannot_be_changed_and_everything_else_can() {
         let other =
             json!({"postgresql": moved, "credentials": {"secretRef": {"name": "other"}}, "tls": {"mode": "Require"}});
         change(other).await.object();
-        change(json!({"credentials": null, "tls": null, "suspend": true})).await.object();
+        let certificate = json!({"clientCertificateSecretRef": {"name": "client"}, "mode": null});
+        let none = json!({"postgresql": {"username": "u"}, "credentials": null, "tls": certificate, "suspend": true});
+        change(none).await.object();
+        change(json!({"credentials": {"secretRef": {"name": "again"}}, "tls": null})).await.object();
     });
 }
 

@@ -11,6 +11,7 @@ use crate::{
     example,
     harness::{run, script},
     process::plane,
+    subject::Subject,
 };
 
 #[test]
@@ -27,6 +28,25 @@ fn every_rule_of_a_type_refuses_with_its_sentence() {
                 let answer = admin.create(path, &changed(*kind, change)).await;
                 let said = answer.message();
                 assert!(answer.code == 422 && said.contains(sentence), "{} {change}: {said}", kind.as_str());
+            }
+        }
+    });
+}
+
+#[test]
+fn what_cannot_be_used_without_credentials_is_refused_where_it_names_none() {
+    run(async {
+        let admin = &plane().await.admin;
+        let path = "/apis/connectivity.dev/v1alpha1/namespaces/default/connections?dryRun=All&fieldValidation=Strict";
+        for example in example::all() {
+            for subject in Subject::variants(&example) {
+                let subject =
+                    subject.with(|spec| drop(spec.as_object_mut().and_then(|spec| spec.remove("credentials"))));
+                let mut object = example.manifest().clone();
+                object["spec"] = subject.spec.clone();
+                let answer = admin.create(path, &object).await;
+                let makes_sense = subject.prepare().is_ok();
+                assert_eq!(answer.code == 201, makes_sense, "{}: {}", subject.name, answer.message());
             }
         }
     });

@@ -184,6 +184,7 @@ impl<S: Definition + Clone> Case<S> {
         assert!(report.is_anonymous(), "a login was checked");
         passed(&report)
     }
+
     /// One look that must end in Access for `reason`, without a login that it could be said to have proven.
     pub async fn ends_as_nobody(&self, reason: Reason) -> String {
         let report = self.probe().await;
@@ -205,12 +206,12 @@ impl<S: Definition + Clone> Case<S> {
     }
 }
 
-/// What a look that must have passed has proven.
 /// What a look has proven that had to go on after these hosts, and was asked for nothing else that cannot be.
 pub fn past<H: ToString>(hosts: impl IntoIterator<Item = H>) -> Proof {
     Proof::default().past(hosts.into_iter().map(|host| Setting::from_spec(host.to_string())))
 }
 
+/// What a look that must have passed has proven.
 fn passed(report: &Report) -> Proof {
     let failure = report.failure().map(|(stage, failure)| format!("{}: {}", stage.name(), failure.message()));
     report.proof().cloned().unwrap_or_else(|| panic!("{failure:?}"))

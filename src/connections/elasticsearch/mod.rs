@@ -112,7 +112,8 @@ impl Definition for Settings {
     }
 
     fn goes_without_credentials(&self) -> bool {
-        true
+        // Whoever is named has a password.
+        self.username.is_none()
     }
 
     fn prepare(&self, given: Given) -> Result<Prepared, Refusal> {

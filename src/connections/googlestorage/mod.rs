@@ -10,7 +10,11 @@ use probe::{Login, Look, Place, ServiceAccount, UNIVERSE};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{About, Definition, Given, Lockout, Permission, Prepared, Refusal, fields::HttpUrl, text};
+use super::{
+    About, Definition, Given, Lockout, Permission, Prepared, Refusal,
+    fields::{CREDENTIALS_NEEDED, HttpUrl},
+    text,
+};
 use crate::{
     net::tls::Tls,
     secret::{Credentials, Digest, Key, Method},
@@ -30,6 +34,7 @@ pub const ABOUT: About = About {
 
 /// What the API server checks about the whole spec beyond the fields' own bounds: a rule and the sentence it refuses with.
 pub const RULES: &[(&str, &str)] = &[
+    ("!has(self.googleStorage) || has(self.credentials)", CREDENTIALS_NEEDED),
     (
         "!has(self.googleStorage) || !has(self.googleStorage.endpoint) \
          || self.googleStorage.endpoint.startsWith('https://')",

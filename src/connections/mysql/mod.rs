@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     About, Definition, Given, Lockout, Permission, Prepared, Refusal,
-    fields::{Host, Port},
+    fields::{CREDENTIALS_NEEDED, Host, Port},
     text,
 };
 use crate::{
@@ -35,6 +35,7 @@ pub const ABOUT: About = About {
 
 /// What the API server checks about the whole spec beyond the fields' own bounds: a rule and the sentence it refuses with.
 pub const RULES: &[(&str, &str)] = &[
+    ("!has(self.mysql) || has(self.credentials)", CREDENTIALS_NEEDED),
     ("!has(self.mysql) || !has(self.mysql.table) || has(self.mysql.database)", DATABASE_NEEDED),
     (
         "!has(self.mysql) || has(self.mysql.table) || !has(self.permissions) || self.permissions.size() == 0",

@@ -34,11 +34,18 @@ pub const ABOUT: About = About {
 };
 
 /// What the API server checks about the whole spec beyond the fields' own bounds: a rule and the sentence it refuses with.
-pub const RULES: &[(&str, &str)] = &[(
-    "!has(self.postgresql) || has(self.postgresql.table) || !has(self.permissions) \
-     || !self.permissions.exists(p, p in ['Read', 'Write'])",
-    TABLE_NEEDED,
-)];
+pub const RULES: &[(&str, &str)] = &[
+    (
+        "!has(self.postgresql) || has(self.credentials) || (has(self.postgresql.username) && has(self.tls) \
+         && has(self.tls.clientCertificateSecretRef))",
+        LOGIN_NEEDED,
+    ),
+    (
+        "!has(self.postgresql) || has(self.postgresql.table) || !has(self.permissions) \
+         || !self.permissions.exists(p, p in ['Read', 'Write'])",
+        TABLE_NEEDED,
+    ),
+];
 
 /// What a PostgreSQL connection is about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -130,6 +137,8 @@ impl Settings {
 
 const USERNAME: &str = "username";
 const PASSWORD: &str = "password";
+const LOGIN_NEEDED: &str =
+    "`credentials` must name a Secret, or `tls` a client certificate and `postgresql.username` whose it is";
 const TABLE_NEEDED: &str = "`permissions` Read and Write need `postgresql.table`";
 
 const MINIMAL: &str = "\

@@ -10,7 +10,11 @@ use probe::Look;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{About, Definition, Given, Lockout, Prepared, Refusal, fields::HttpUrl, text};
+use super::{
+    About, Definition, Given, Lockout, Prepared, Refusal,
+    fields::{CREDENTIALS_NEEDED, HttpUrl},
+    text,
+};
 use crate::{
     net::tls::Tls,
     secret::{Credentials, Digest, Key, Method},
@@ -30,6 +34,7 @@ pub const ABOUT: About = About {
 
 /// What the API server checks about the whole spec beyond the fields' own bounds: a rule and the sentence it refuses with.
 pub const RULES: &[(&str, &str)] = &[
+    ("!has(self.qubole) || has(self.credentials)", CREDENTIALS_NEEDED),
     ("!has(self.qubole) || !has(self.qubole.endpoint) || self.qubole.endpoint.startsWith('https://')", SCHEME),
     ("!has(self.qubole) || !has(self.qubole.endpoint) || !self.qubole.endpoint.matches('[^/]/api(/.*)?$')", NO_PATH),
     (

@@ -16,7 +16,7 @@ use super::{
         aws::{self, AssumeRole, Keys, Region, sts},
         pgwire::Target,
     },
-    fields::{Host, HttpUrl, Port},
+    fields::{CREDENTIALS_NEEDED, Host, HttpUrl, Port},
     text,
 };
 use crate::{
@@ -44,6 +44,7 @@ pub const ABOUT: About = About {
 
 /// What the API server checks about the whole spec beyond the fields' own bounds: a rule and the sentence it refuses with.
 pub const RULES: &[(&str, &str)] = &[
+    ("!has(self.redshift) || has(self.credentials)", CREDENTIALS_NEEDED),
     (
         "!has(self.redshift) || has(self.redshift.table) || !has(self.permissions) \
          || !self.permissions.exists(p, p in ['Read', 'Write'])",

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     About, Definition, Given, Lockout, Permission, Prepared, Refusal,
     family::jwt::{PrivateKey, Unusable},
-    fields::{Host, Port},
+    fields::{CREDENTIALS_NEEDED, Host, Port},
     text,
 };
 use crate::{
@@ -42,6 +42,7 @@ pub const ABOUT: About = About {
 
 /// What the API server checks about the whole spec beyond the fields' own bounds: a rule and the sentence it refuses with.
 pub const RULES: &[(&str, &str)] = &[
+    ("!has(self.snowflake) || has(self.credentials)", CREDENTIALS_NEEDED),
     ("!has(self.snowflake) || !has(self.snowflake.schema) || has(self.snowflake.database)", DATABASE_NEEDED),
     ("!has(self.snowflake) || !has(self.snowflake.table) || has(self.snowflake.schema)", SCHEMA_NEEDED),
     (

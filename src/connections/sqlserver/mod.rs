@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     About, Definition, Given, Lockout, Permission, Prepared, Refusal,
     family::azure::{self, Cloud, Principal},
-    fields::{Host, Port, words},
+    fields::{CREDENTIALS_NEEDED, Host, Port, words},
     text,
 };
 use crate::{
@@ -45,6 +45,7 @@ pub const ABOUT: About = About {
 
 /// What the API server checks about the whole spec beyond the fields' own bounds: a rule and the sentence it refuses with.
 pub const RULES: &[(&str, &str)] = &[
+    ("!has(self.sqlServer) || has(self.credentials)", CREDENTIALS_NEEDED),
     ("!has(self.sqlServer) || !has(self.sqlServer.port) || !has(self.sqlServer.instance)", PORT_OR_INSTANCE),
     (
         "!has(self.sqlServer) || has(self.sqlServer.table) || !has(self.permissions) || self.permissions.size() == 0",
