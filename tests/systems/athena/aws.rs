@@ -201,6 +201,7 @@ async fn a_role_is_assumed_and_sees_what_its_owner_may_not() {
 #[tokio::test]
 async fn the_service_that_gives_roles_is_verified_whatever_is_enough_for_the_work_group() {
     let case = assuming(of("assumer"), Some(server().external_id()));
+    roles::come_from_a_service_that_answers(case.clone(), |settings| &mut settings.assume_role).await;
     roles::come_from_a_verified_service(case, |settings| &mut settings.assume_role).await;
 }
 

@@ -7,7 +7,7 @@ use std::{
 
 use aws_smithy_types::date_time::{DateTime, Format};
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
-use connection_operator::net::tls::Roots;
+use connection_operator::{connections::fields::HttpUrl, net::tls::Roots};
 use tokio::io::AsyncReadExt as _;
 
 use super::{
@@ -208,6 +208,20 @@ async fn a_role_that_is_not_given_is_named_and_no_broker_is_dialled() {
     let broker = Broker::of(AS_THE_ROLE).await;
     let message = assuming(signed(&broker), &sts).ends(Stage::Authenticate, Reason::AuthenticationFailed).await;
     assert!(message.contains(ROLE) && message.contains("sts:AssumeRole"), "{message}");
+    assert_eq!(broker.peer.accepted(), 0);
+}
+
+#[tokio::test]
+async fn a_service_for_roles_that_refuses_or_never_answers_is_named_and_no_broker_is_dialled() {
+    let (broker, silent) = (Broker::of(AS_THE_ROLE).await, sts(|_| None).await);
+    for (service, reason) in [(peer::nobody(), Reason::ConnectionRefused), (silent.peer.address, Reason::TimedOut)] {
+        let case = assuming(signed(&broker), &silent).with(|settings| {
+            let role = settings.msk.as_mut().and_then(|msk| msk.assume_role.as_mut()).expect("a role");
+            role.endpoint = Some(HttpUrl(format!("https://{service}")));
+        });
+        let message = case.within(Duration::from_secs(1)).ends(Stage::Reach, reason).await;
+        assert!(message.contains(&service.to_string()), "{message}");
+    }
     assert_eq!(broker.peer.accepted(), 0);
 }
 

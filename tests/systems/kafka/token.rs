@@ -149,12 +149,27 @@ async fn an_endpoint_that_may_not_be_dialled_is_not() {
 }
 
 #[tokio::test]
+async fn an_endpoint_that_refuses_or_never_answers_is_named_and_no_broker_is_dialled() {
+    let brokers = peer::Peer::that(async |stream| drop(stream)).await;
+    let silent = secure(|_| None).await;
+    for (endpoint, reason) in [(peer::nobody(), Reason::ConnectionRefused), (silent.peer.address, Reason::TimedOut)] {
+        let case = granted(&silent).brokers(&[brokers.address]).with(|settings| {
+            settings.oauth.as_mut().expect("an endpoint").token_endpoint = HttpUrl(format!("https://{endpoint}/token"));
+        });
+        let message = case.within(std::time::Duration::from_secs(1)).ends(Stage::Reach, reason).await;
+        assert!(message.contains(&endpoint.to_string()), "{message}");
+    }
+    assert_eq!(brokers.accepted(), 0);
+}
+
+#[tokio::test]
 async fn a_client_secret_goes_to_a_verified_endpoint_only() {
     for mode in [Mode::Require, Mode::Disable] {
         let web = endpoint("oauthreader").await;
         let other = Roots::from_pem(&server().said.ca_pem()).expect("an authority");
         let case = granted(&web).tls(|tls| (tls.mode, tls.roots) = (mode, other));
-        case.ends(Stage::Reach, Reason::CertificateUntrusted).await;
+        let message = case.ends(Stage::Reach, Reason::CertificateUntrusted).await;
+        assert!(message.contains(&web.peer.address.to_string()), "{message}");
         assert_eq!(web.asked().len(), 0);
     }
 }

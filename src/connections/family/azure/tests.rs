@@ -1,6 +1,6 @@
 //! The laws of the parent module, against a directory on loopback that verifies what it is asked.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use rustls::version::TLS13;
 use tokio::{
@@ -13,7 +13,7 @@ use crate::{
     failure::{Finding, Proof, Reason, Report, Stage},
     net::{
         climb,
-        stand_in::{Authority, Server, acceptor, local_network, serve_secured},
+        stand_in::{Authority, Server, acceptor, local_network, serve, serve_secured, stay_silent},
     },
 };
 
@@ -66,8 +66,12 @@ async fn directory(
 }
 
 async fn look(server: &Server, roots: Roots) -> Report {
-    let principal = principal().at(format!("https://{}", server.address), roots);
-    climb(local_network(&[]), std::time::Duration::from_secs(10), async move |net| {
+    look_at(server.address, roots, Duration::from_secs(10)).await
+}
+
+async fn look_at(directory: SocketAddr, roots: Roots, limit: Duration) -> Report {
+    let principal = principal().at(format!("https://{directory}"), roots);
+    climb(local_network(&[]), limit, async move |net| {
         net.step(Stage::Authenticate);
         principal.token(&net, SCOPE).await.map(|_| Proof::default())
     })
@@ -235,11 +239,27 @@ async fn what_the_directory_says_has_a_name() {
 }
 
 #[tokio::test]
+async fn a_directory_that_refuses_or_never_answers_is_named() {
+    let taken = tokio::net::TcpSocket::new_v4().unwrap();
+    taken.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let silent = serve(stay_silent).await;
+    for (directory, reason) in
+        [(taken.local_addr().unwrap(), Reason::ConnectionRefused), (silent.address, Reason::TimedOut)]
+    {
+        let report = look_at(directory, Authority::new().roots(), Duration::from_secs(1)).await;
+        let (stage, failure) = report.failure().expect("it failed");
+        assert_eq!((stage, failure.reason()), (Stage::Reach, reason));
+        assert!(failure.message().contains(&directory.to_string()), "{}", failure.message());
+    }
+}
+
+#[tokio::test]
 async fn a_secret_goes_to_a_verified_directory_only() {
     let (server, mut heard) = directory(&Authority::new(), 200, r#"{"access_token":"abc"}"#).await;
     let report = look(&server, Authority::new().roots()).await;
     let (stage, failure) = report.failure().expect("it failed");
     assert_eq!((stage, failure.reason()), (Stage::Reach, Reason::CertificateUntrusted));
+    assert!(failure.message().contains(&server.address.to_string()), "{}", failure.message());
     assert_eq!(report.at(Stage::Authenticate), Finding::NotChecked);
     assert!(heard.try_recv().is_err(), "something was asked");
 }
