@@ -115,7 +115,7 @@ public class Cluster {
     conf.set("dfs.block.access.token.enable", "true");
     conf.set("security.client.protocol.acl.blocked", "barred");
     // More ports of the same name node, where everything after the login is signed or encrypted.
-    int signed = free(), encrypted = free();
+    int signed = Integer.getInteger("cluster.signed"), encrypted = Integer.getInteger("cluster.encrypted");
     conf.set("dfs.namenode.rpc-address.auxiliary-ports", signed + "," + encrypted);
     conf.set("hadoop.security.saslproperties.resolver.class", "org.apache.hadoop.security.IngressPortBasedResolver");
     conf.set("ingress.port.sasl.configured.ports", signed + "," + encrypted);
@@ -142,13 +142,6 @@ public class Cluster {
     tokens += "TOKEN_EXPIRED=" + token(cluster, dir, "reader").encodeToUrlString() + "\n";
     return addresses("KERBEROS", "localhost", cluster.getNameNode()) + "SIGNED=localhost:" + signed + "\nENCRYPTED=localhost:" + encrypted + "\n"
         + "KDC=localhost:" + kdc.getPort() + "\n" + "REALM=" + kdc.getRealm() + "\n" + tokens;
-  }
-
-  /** A port that nobody has, which is told before anybody listens there. */
-  private static int free() throws Exception {
-    try (var socket = new java.net.ServerSocket(0)) {
-      return socket.getLocalPort();
-    }
   }
 
   private static UserGroupInformation as(String dir, String user) throws Exception {

@@ -141,7 +141,7 @@ mod tests {
     #[tokio::test]
     async fn a_question_that_is_lost_is_asked_once_more() {
         let (address, asked) = serve(|number, _| (number > 0).then(|| b"there".to_vec())).await;
-        let report = look(local_network(&[]), at(address), Duration::from_millis(400)).await;
+        let report = look(local_network(&[]), at(address), Duration::from_secs(4)).await;
         assert!(report.proof().is_some(), "{report:?}");
         assert_eq!(asked.load(Ordering::SeqCst), 2);
     }
@@ -158,8 +158,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_port_that_nobody_listens_at_refuses() {
-        // Taken, and answered by nobody: a closed port is told by the kernel only where none is bound, so it is let go again.
-        let address = UdpSocket::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        // Taken by a socket that hears one peer only: the kernel tells everybody else that nobody is there.
+        let taken = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        taken.connect("127.0.0.2:9").await.unwrap();
+        let address = taken.local_addr().unwrap();
         let report = look(local_network(&[]), at(address), Duration::from_secs(5)).await;
         assert_eq!(found(&report), (Stage::Reach, FailureClass::ConnectionRefused));
     }

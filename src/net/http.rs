@@ -262,7 +262,7 @@ mod tests {
     /// One exchange in the form of a look.
     async fn look(server: &Server) -> Report {
         let request = get("http", server.address, "/");
-        climb(local_network(&[]), Duration::from_millis(500), async move |net| {
+        climb(local_network(&[]), Duration::from_secs(3), async move |net| {
             net.step(Stage::Access);
             net.exchange(&PLAIN, request).await.map(|_| Proof::default())
         })
@@ -329,7 +329,7 @@ mod tests {
         })
         .await;
         let address = server.address;
-        let report = climb(local_network(&[]), Duration::from_millis(500), async move |net| {
+        let report = climb(local_network(&[]), Duration::from_secs(3), async move |net| {
             net.exchange(&PLAIN, get("http", address, "/")).await?;
             net.step(Stage::Access);
             net.exchange(&PLAIN, get("http", address, "/")).await.map(|_| Proof::default())

@@ -97,9 +97,9 @@ async fn a_port_that_nobody_listens_at_is_refused() {
 #[tokio::test]
 async fn a_silent_server_is_timed_out_in_the_stage_in_progress() {
     let server = serve(stay_silent).await;
-    for stage in [Stage::Reach, Stage::Authenticate, Stage::Access] {
+    let looks = [Stage::Reach, Stage::Authenticate, Stage::Access].map(async |stage| {
         let endpoint = at("127.0.0.1", server.port());
-        let report = climb(local_network(&[]), Duration::from_millis(50), move |network| async move {
+        let report = climb(local_network(&[]), Duration::from_secs(2), move |network| async move {
             let mut stream = network.dial(&endpoint).await?;
             network.step(stage);
             let _ = stream.read_u8().await;
@@ -108,7 +108,8 @@ async fn a_silent_server_is_timed_out_in_the_stage_in_progress() {
         .await;
         assert_eq!(found(&report), (stage, FailureClass::TimedOut));
         assert!(report.failure().unwrap().1.message().contains("127.0.0.1:"));
-    }
+    });
+    futures::future::join_all(looks).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -212,12 +213,12 @@ async fn the_next_address_is_dialled_where_one_does_not_answer() {
     full.bind(SocketAddr::from(([127, 0, 0, 2], server.port()))).unwrap();
     let hole = full.listen(1).unwrap();
     let mut waiting = Vec::new();
-    while let Ok(stream) = timeout(Duration::from_millis(200), connect(hole.local_addr().unwrap())).await {
+    while let Ok(stream) = timeout(Duration::from_secs(1), connect(hole.local_addr().unwrap())).await {
         waiting.push(stream);
     }
     let names: &[(&str, &[&str])] = &[("db.shop.svc", &["127.0.0.4", "127.0.0.2", "127.0.0.3"])];
     let endpoint = at("db", server.port());
-    let report = climb(local_network(names), Duration::from_secs(2), move |network| async move {
+    let report = climb(local_network(names), Duration::from_secs(8), move |network| async move {
         let mut stream = network.dial(&endpoint).await?;
         assert_eq!(stream.read_u8().await.unwrap(), b'h');
         Ok(Proof::default())

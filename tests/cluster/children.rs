@@ -52,6 +52,6 @@ fn silent_name_nodes_take_few_children_and_nobody_else_waits_for_them() {
         assert_eq!(silent.connections(), AT_ONCE, "no other one was let in meanwhile");
         let (took, status) = operator.stop().await;
         assert!(status.success(), "{status}: {}", operator.log());
-        assert!(took < Duration::from_secs(5), "it did not wait for the probes: {took:?}");
+        assert!(took < Duration::from_secs(20), "it did not wait for the probes: {took:?}");
     });
 }

@@ -125,8 +125,8 @@ fn what_does_not_take_the_credentials_does_not_count() {
             "clientCertificateSecretRef": {"name": "client"},
         }}});
         namespace.create(manifest("orders-db", stage.postgresql.address, tls)).await;
-        let connection = namespace.becomes("orders-db", "Ready", "True", "Succeeded").await;
-        assert_eq!(users(&connection), ["Deployment/presenter Secret"]);
+        namespace.becomes("orders-db", "Ready", "True", "Succeeded").await;
+        namespace.until("orders-db", "used", |c| users(c) == ["Deployment/presenter Secret"]).await;
     });
 }
 
@@ -142,8 +142,8 @@ fn an_object_is_left_out_while_its_owner_counts_for_the_same_connection() {
         namespace.create(owned(workload("Pod", "web-1-a", with_secret("orders-db")), &old)).await;
         namespace.login("orders-db", "reader").await;
         namespace.create(manifest("orders-db", stage.postgresql.address, json!({}))).await;
-        let connection = namespace.becomes("orders-db", "InUse", "True", "Referenced").await;
-        assert_eq!(users(&connection), ["Deployment/api Secret", "ReplicaSet/web-1 Secret"]);
+        let these = ["Deployment/api Secret", "ReplicaSet/web-1 Secret"];
+        namespace.until("orders-db", "used", |c| users(c) == these).await;
     });
 }
 
@@ -176,8 +176,7 @@ fn what_is_finished_does_not_count() {
         namespace.create(workload("Job", "running", with_secret("orders-db"))).await;
         namespace.login("orders-db", "reader").await;
         namespace.create(manifest("orders-db", stage.postgresql.address, json!({}))).await;
-        let connection = namespace.becomes("orders-db", "InUse", "True", "Referenced").await;
-        assert_eq!(users(&connection), ["Job/running Secret"]);
+        namespace.until("orders-db", "used", |c| users(c) == ["Job/running Secret"]).await;
     });
 }
 
@@ -234,8 +233,8 @@ fn of_many_users_ten_are_listed_and_all_are_counted() {
             let name = format!("a-user-with-a-rather-long-name-{number:02}");
             namespace.create(workload("Deployment", &name, with_secret("orders-db"))).await;
         }
-        let connection = namespace.ready("orders-db", stage.postgresql.address, json!({})).await;
-        assert_eq!(connection.status("/usage/count"), 12);
+        namespace.ready("orders-db", stage.postgresql.address, json!({})).await;
+        let connection = namespace.until("orders-db", "counted", |c| c.status("/usage/count") == 12).await;
         assert_eq!(list(&connection).len(), 10);
         let summary = connection.status("/usage/summary").as_str().unwrap();
         assert!(summary.contains("more") && summary.chars().count() <= 256, "{summary}");

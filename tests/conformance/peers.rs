@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// The time of a look that must not be late.
-const LIMIT: Duration = Duration::from_secs(1);
+const LIMIT: Duration = Duration::from_secs(4);
 /// Long enough for a busy machine; a look at a peer that does something ends by itself.
 const PATIENT: Duration = Duration::from_secs(20);
 
@@ -116,16 +116,17 @@ impl Stranger {
 #[test]
 fn the_deadline_is_kept_against_a_peer_that_says_nothing() {
     run(async {
-        for subject in subjects() {
+        let looks = subjects().into_iter().map(async |subject| {
             let silent = Stranger::that(Behaviour::Silent).await;
             let prepared = subject.clone().at(silent.address).prepare();
             let prepared = prepared.unwrap_or_else(|refusal| panic!("{}: {refusal:?}", subject.name));
             let begun = Instant::now();
             let report = Subject::take(prepared, LIMIT).await;
             let took = begun.elapsed();
-            assert!(took < 2 * LIMIT, "{}: {took:?}", subject.name);
+            assert!(took < LIMIT + PATIENT / 2, "{}: {took:?}", subject.name);
             ends(&subject, &report, &[Reason::TimedOut]);
-        }
+        });
+        futures::future::join_all(looks).await;
     });
 }
 

@@ -84,7 +84,7 @@ fn no_byte_of_a_secret_leaves_the_operator() {
 }
 
 fn manifest(name: &str, mut spec: Value) -> Value {
-    spec["probe"] = json!({"interval": "5s", "timeout": "1s"});
+    spec["probe"] = json!({"interval": "5s", "timeout": "4s"});
     json!({
         "apiVersion": "connectivity.dev/v1alpha1", "kind": "Connection", "metadata": {"name": name}, "spec": spec,
     })

@@ -131,7 +131,8 @@ impl Drop for Proxy {
     }
 }
 
-/// A port of loopback that nobody listens on, below those the kernel gives to outgoing connections.
+/// A port of loopback that nobody listens on, below those the kernel gives to outgoing connections, and above those that the
+/// scripts of the servers choose from.
 pub async fn free_port() -> u16 {
     free_listener().await.local_addr().expect("an address").port()
 }
@@ -148,7 +149,7 @@ async fn free_listener() -> TcpListener {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     loop {
         let step = NEXT.fetch_add(1, Ordering::Relaxed);
-        let port = 12_000 + (std::process::id() as usize * 131 + step) % 20_000;
+        let port = 22_000 + (std::process::id() as usize * 131 + step) % 10_000;
         let address = SocketAddr::from(([127, 0, 0, 1], u16::try_from(port).expect("below 32000")));
         if let Ok(listener) = TcpListener::bind(address).await {
             return listener;

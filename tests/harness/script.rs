@@ -9,6 +9,7 @@ use std::{
     ops::Index,
     path::{Path, PathBuf},
     process::Command,
+    sync::Once,
 };
 
 use connection_operator::net::tls::{Identity, Roots};
@@ -80,9 +81,14 @@ impl Index<&str> for Said {
 /// # Panics
 /// Where the directory cannot be made.
 pub fn run_directory() -> PathBuf {
+    static CLEARED: Once = Once::new();
     let root = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let own = root.join(format!("run-{}", std::process::id()));
-    if !own.exists() {
+    CLEARED.call_once(|| {
+        if !has_servers(&own) {
+            // One of that name is of an earlier process with the same number.
+            let _ = fs::remove_dir_all(&own);
+        }
         for old in fs::read_dir(root).into_iter().flatten().flatten() {
             let name = old.file_name();
             let owner = name.to_str().and_then(|name| name.strip_prefix("run-"));
@@ -93,7 +99,7 @@ pub fn run_directory() -> PathBuf {
             }
         }
         fs::create_dir_all(&own).expect("a directory under target/tmp");
-    }
+    });
     own
 }
 

@@ -125,6 +125,16 @@ impl<S: Definition + Clone> Case<S> {
         Self { limit, ..self }
     }
 
+    /// With a short deadline, for a peer that never says a word.
+    pub fn soon(self) -> Self {
+        self.within(Duration::from_millis(400))
+    }
+
+    /// With a deadline that a slow machine does not reach before the peer that says no more, which it waits for.
+    pub fn later(self) -> Self {
+        self.within(Duration::from_secs(4))
+    }
+
     pub fn in_world(self, world: Arc<World>) -> Self {
         Self { world, ..self }
     }

@@ -159,7 +159,7 @@ impl Look {
         };
         let (Some(database), Some(name)) = (&self.database, &self.table) else { return Ok(proof) };
         let table = Table { database, name };
-        match ask(&target::patience(net.remaining().as_secs())).await? {
+        match ask(&target::patience(net.remaining())).await? {
             Answer::Done(_) | Answer::Error(target::UNKNOWN_VARIABLE) => {}
             Answer::Error(code) => return Err(codes::of_the_connection(code)),
         }

@@ -85,12 +85,13 @@ mod tests {
     #[test]
     #[expect(clippy::disallowed_methods, reason = "a test comes from outside")]
     fn a_connection_of_ours_is_ours_and_of_nobody_else() {
+        // Begun first, so that it never has a copy of our sockets.
+        let mut sleeper = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let SocketAddr::V4(to) = listener.local_addr().unwrap() else { panic!("no IPv4") };
         let stream = std::net::TcpStream::connect(to).unwrap();
         let SocketAddr::V4(from) = stream.local_addr().unwrap() else { panic!("no IPv4") };
         assert_eq!(owner(rustix::process::getpid(), from, to), Owner::Asked);
-        let mut sleeper = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         let other = Pid::from_raw(i32::try_from(sleeper.id()).unwrap()).unwrap();
         assert_eq!(owner(other, from, to), Owner::Another);
         sleeper.kill().unwrap();

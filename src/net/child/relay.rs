@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use rustix::net::{Shutdown, shutdown};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -154,7 +155,8 @@ where
             // Nothing is taken out of the set, so its length is the number of all connections that were made.
             carried.spawn(async move { carrier.carry(near).await });
         }
-        // Whoever connects from here on is refused.
+        // Whoever connects from here on is refused, also where a process that is being started still has a copy of the socket.
+        let _ = shutdown(&listener, Shutdown::Both);
         drop(listener);
         std::future::pending::<()>().await;
     }

@@ -1,10 +1,7 @@
 //! What the service may do that the emulator cannot be made to do: its own codes, other clocks, silence, noise, endlessness; and
 //! what it hears.
 
-use std::{
-    sync::{Arc, LazyLock},
-    time::Duration,
-};
+use std::sync::{Arc, LazyLock};
 
 use connection_operator::net::tls::Roots;
 
@@ -17,9 +14,6 @@ use crate::{
         web::{Answer, Asked, Web},
     },
 };
-
-/// A short limit, for peers that never get any further.
-const SOON: Duration = Duration::from_millis(400);
 
 const LISTED: &str = "\u{feff}<?xml version=\"1.0\" encoding=\"utf-8\"?><EnumerationResults \
     ServiceEndpoint=\"https://orders.blob.core.windows.net/\" ContainerName=\"orders\"><MaxResults>1</MaxResults>\
@@ -353,7 +347,7 @@ async fn without_an_endpoint_the_host_is_the_accounts_in_its_cloud() {
 #[tokio::test]
 async fn after_its_first_answer_a_service_is_late_in_the_stage_that_it_is_asked_about() {
     let web = Web::that(listing_then(|_| None)).await;
-    plain(&web).asks(&[Read]).within(SOON).ends(Stage::Access, Reason::TimedOut).await;
+    plain(&web).asks(&[Read]).later().ends(Stage::Access, Reason::TimedOut).await;
 }
 
 #[tokio::test]
@@ -366,7 +360,7 @@ async fn a_silent_peer_is_out_of_time_while_it_is_reached() {
     for scheme in ["http", "https"] {
         let case = Case::container(&format!("{scheme}://{}", silent.address), "orders").secret("accountKey", KEY);
         let mode = if scheme == "http" { Mode::Disable } else { Mode::VerifyFull };
-        case.tls(|tls| tls.mode = mode).within(SOON).ends(Stage::Reach, Reason::TimedOut).await;
+        case.tls(|tls| tls.mode = mode).soon().ends(Stage::Reach, Reason::TimedOut).await;
     }
 }
 

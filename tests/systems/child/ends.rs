@@ -8,7 +8,7 @@ use super::*;
 use crate::harness::peer::Peer;
 
 /// Enough for a script to begin, on a busy machine.
-const SHORT: Duration = Duration::from_secs(3);
+const SHORT: Duration = Duration::from_secs(8);
 
 #[tokio::test]
 async fn an_answer_comes_and_nothing_of_the_child_is_left() {
@@ -47,7 +47,7 @@ async fn every_way_to_give_no_answer_has_its_words() {
         assert_eq!(reason, Reason::InternalError, "{job}");
         assert!(message.contains(expected) && message.contains("nn.example.com:8020"), "{job}: {message}");
         assert!(!message.contains("hunter2"), "{message}");
-        assert!(begun.elapsed() < LIMIT / 2, "{job} was waited for");
+        assert!(begun.elapsed() < LIMIT, "{job} was waited for");
     }
 }
 

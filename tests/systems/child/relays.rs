@@ -155,7 +155,7 @@ async fn a_child_that_is_killed_leaves_no_socket_of_its_relay_behind() {
     let signs = Signs::new("sockets");
     let (open, relay) = watch::channel(None);
     let told = signs.told();
-    let limit = Duration::from_secs(3);
+    let limit = Duration::from_secs(8);
     let report = relayed(&world(victim()), limit, "relayed-and-hangs", (peer.address, told), open).await;
     assert_eq!(words(&report).0, Reason::TimedOut);
     assert!(!is_there(signs.processes().await[0]));

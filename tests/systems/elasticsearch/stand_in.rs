@@ -14,9 +14,6 @@ use crate::harness::{
     web::{Answer, Asked, Web},
 };
 
-/// A short limit, for peers that never get any further.
-const SOON: Duration = Duration::from_millis(400);
-
 const WHO: &str = "GET /_security/_authenticate?filter_path=username,authentication_type";
 const INFO: &str = "GET /_plugins/_security/authinfo?filter_path=user_name";
 const ROOT: &str = "GET /";
@@ -437,7 +434,7 @@ async fn each_host_that_does_not_answer_is_named_and_why() {
     let busy = Web::that(|_| Some(error(503, "master_not_discovered_exception"))).await;
     let other = Web::that(|_| Some(Answer::new(200, "<html>canary</html>"))).await;
     let hosts = [refuses, silent.address, busy.peer.address, other.peer.address];
-    let case = at(&busy).hosts(&hosts).within(Duration::from_secs(3));
+    let case = at(&busy).hosts(&hosts).within(Duration::from_secs(9));
     let message = case.ends(Stage::Reach, Reason::ConnectionRefused).await;
     let named = format!(
         "{refuses} refuses connections ({}: TimedOut, {}: ServerUnavailable, {}: ProtocolMismatch)",
@@ -465,7 +462,7 @@ async fn a_host_that_answers_makes_up_for_those_before_it() {
     let busy = Web::that(|_| Some(error(503, "master_not_discovered_exception"))).await;
     let web = letting_in(|_| no_handler()).await;
     let hosts = [silent.address, busy.peer.address, web.peer.address];
-    let proof = at(&web).hosts(&hosts).within(Duration::from_secs(4)).passes().await;
+    let proof = at(&web).hosts(&hosts).within(Duration::from_secs(9)).passes().await;
     assert_eq!((logins(&busy), logins(&web)), (0, 1), "who cannot serve is not shown the login");
     assert_eq!(proof, case::past([silent.address, busy.peer.address]));
 }
@@ -490,7 +487,7 @@ async fn one_host_is_shown_the_login_in_a_look_whatever_comes_of_it() {
         })
         .await;
         let second = letting_in(|_| no_handler()).await;
-        let case = at(&first).hosts(&[first.peer.address, second.peer.address]).within(Duration::from_secs(2));
+        let case = at(&first).hosts(&[first.peer.address, second.peer.address]).within(Duration::from_secs(6));
         let report = case.probe().await;
         assert_eq!(report.failure().map(|(_, failure)| failure.reason()), Some(reason));
         assert_eq!((logins(&first), second.peer.accepted()), (1, 0), "{reason}");
@@ -546,9 +543,9 @@ async fn a_cloud_id_leads_to_the_host_that_it_names_and_to_no_other() {
 #[tokio::test]
 async fn a_silent_peer_is_out_of_time_in_the_stage_that_it_got_to() {
     let silent = Web::that(|_| None).await;
-    at(&silent).within(SOON).ends(Stage::Reach, Reason::TimedOut).await;
+    at(&silent).soon().ends(Stage::Reach, Reason::TimedOut).await;
     let later = Web::that(|asked| (asked.line == WHO).then(reader)).await;
-    at(&later).on("orders", &[Read]).within(SOON).ends(Stage::Access, Reason::TimedOut).await;
+    at(&later).on("orders", &[Read]).later().ends(Stage::Access, Reason::TimedOut).await;
 }
 
 #[tokio::test]

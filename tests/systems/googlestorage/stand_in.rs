@@ -4,7 +4,6 @@ use std::{
     io,
     net::IpAddr,
     sync::{Arc, Mutex},
-    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -13,9 +12,6 @@ use serde_json::json;
 
 use super::*;
 use crate::harness::{authority::Authority, peer::Peer};
-
-/// A short limit, for peers that never get any further.
-const SOON: Duration = Duration::from_millis(400);
 
 fn is_token(asked: &Asked) -> bool {
     asked.line == "POST /token"
@@ -170,12 +166,12 @@ async fn a_silent_peer_is_out_of_time_while_it_is_reached() {
         drop(stream);
     })
     .await;
-    Case::at(silent.address).within(SOON).ends(Stage::Reach, Reason::TimedOut).await;
+    Case::at(silent.address).soon().ends(Stage::Reach, Reason::TimedOut).await;
     let web = impostor(|_| None).await;
-    Case::at(web.peer.address).within(SOON).ends(Stage::Reach, Reason::TimedOut).await;
+    Case::at(web.peer.address).soon().ends(Stage::Reach, Reason::TimedOut).await;
     // After its first answer it is late in the stage that it is asked about.
     let web = letting_in(|_| None).await;
-    Case::at(web.peer.address).within(SOON).ends(Stage::Access, Reason::TimedOut).await;
+    Case::at(web.peer.address).later().ends(Stage::Access, Reason::TimedOut).await;
 }
 
 #[tokio::test]

@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// Enough for a child to begin, on a busy machine.
-const SHORT: Duration = Duration::from_secs(4);
+const SHORT: Duration = Duration::from_secs(8);
 
 const SUCCESS: i32 = 0;
 const ERROR: i32 = 1;
@@ -276,7 +276,7 @@ async fn a_name_node_that_does_not_serve_is_passed_over_and_each_is_named() {
     assert!(proof.unproven().is_empty(), "{proof:?}");
     let proof = simple(&[gone, standby.address, active.address]).passes_as_nobody().await;
     assert_eq!(proof, case::past([gone]), "one that stands by is of use");
-    simple(&[silent.address, active.address]).within(SHORT * 3).passes_as_nobody().await;
+    simple(&[silent.address, active.address]).passes_as_nobody().await;
     let message = simple(&[standby.address, gone]).ends(Stage::Reach, Reason::ConnectionRefused).await;
     assert!(message.contains(&gone.to_string()), "{message}");
     assert!(message.contains(&format!("{}: is a standby", standby.address)), "{message}");
@@ -388,7 +388,7 @@ async fn who_is_asked_for_kerberos_and_proves_nothing_is_refused() {
     }
     for state in [2, 3, 4, 5, 6, -1, i32::MAX] {
         let peer = node(vec![sasl(state, &[])]).await;
-        let case = kerberos(peer.address, nobody()).within(SHORT);
+        let case = kerberos(peer.address, nobody());
         let report = case.probe().await;
         let (_, failure) = report.failure().expect("it passed");
         assert!(failure.reason() == Reason::ProtocolMismatch, "{state}: {}", failure.message());
@@ -488,11 +488,12 @@ async fn a_silent_name_server_is_the_cause_however_many_name_nodes_there_are() {
     let world = World::new(Policy::new(Vec::new(), Vec::new()), Arc::new(Mute), 10_000);
     world.set_program(env!("CARGO_BIN_EXE_connection-operator").into());
     let all = ["nn1.lake.test:8020", "nn2.lake.test:8020", "nn3.lake.test:8020"];
-    for count in 1..=3 {
+    let looks = (1..=3).map(async |count| {
         let case = Case::rpc(&all[..count], "/data/orders").named("reader").in_world(Arc::clone(&world)).within(SHORT);
         let message = case.ends(Stage::Reach, Reason::NameResolutionFailed).await;
         assert!(message.contains("nn1.lake.test:8020") && message.contains("no name server answered"), "{message}");
-    }
+    });
+    futures::future::join_all(looks).await;
 }
 
 #[tokio::test]

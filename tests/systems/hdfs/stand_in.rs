@@ -1,16 +1,11 @@
 //! What a name node may do that a real one cannot be made to do: other exceptions, other servers, silence, noise, endlessness; and
 //! what it hears.
 
-use std::time::Duration;
-
 use super::*;
 use crate::harness::{
     peer::Peer,
     web::{Answer, Asked, Web},
 };
-
-/// A short limit, for peers that never get any further.
-const SOON: Duration = Duration::from_millis(400);
 
 const FILE: &str = r#"{"FileStatus":{"type":"FILE","owner":"canary"}}"#;
 const DIRECTORY: &str = r#"{"FileStatus":{"type":"DIRECTORY","owner":"canary"}}"#;
@@ -253,9 +248,9 @@ async fn a_token_is_not_shown_to_who_does_not_ask_for_a_login() {
 #[tokio::test]
 async fn after_its_first_answer_a_name_node_is_late_in_the_stage_that_it_is_asked_about() {
     let web = Web::that(directory_then(|_| None)).await;
-    named(&web).asks(&[Read]).within(SOON).ends(Stage::Access, Reason::TimedOut).await;
+    named(&web).asks(&[Read]).later().ends(Stage::Access, Reason::TimedOut).await;
     let web = Web::that(guarded(|_| None)).await;
-    at(&web).token(TOKEN).within(SOON).ends(Stage::Authenticate, Reason::TimedOut).await;
+    at(&web).token(TOKEN).later().ends(Stage::Authenticate, Reason::TimedOut).await;
 }
 
 #[tokio::test]
@@ -267,8 +262,8 @@ async fn a_silent_peer_is_out_of_time_while_it_is_reached() {
     .await;
     for scheme in ["webhdfs", "swebhdfs"] {
         let case = Case::web(&format!("{scheme}://{}", silent.address), "/data/orders");
-        case.clone().named("reader").within(SOON).ends(Stage::Reach, Reason::TimedOut).await;
-        case.token(TOKEN).within(SOON).ends(Stage::Reach, Reason::TimedOut).await;
+        case.clone().named("reader").soon().ends(Stage::Reach, Reason::TimedOut).await;
+        case.token(TOKEN).soon().ends(Stage::Reach, Reason::TimedOut).await;
     }
 }
 

@@ -1,6 +1,6 @@
 //! What services may do that the emulator cannot be made to do: codes of rare states, answers that are none, silence, noise.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use super::*;
 use crate::{
@@ -11,9 +11,6 @@ use crate::{
         web::{Answer, Asked, Web},
     },
 };
-
-/// A short limit, for peers that never get any further.
-const SOON: Duration = Duration::from_millis(400);
 
 const ROLE: &str = "arn:aws:iam::123456789012:role/orders-reader";
 const ARN: &str = "arn:aws:kinesis:us-east-1:123456789012:stream/orders";
@@ -286,9 +283,9 @@ async fn of_two_endpoints_the_one_that_fails_is_named() {
     let refused = assuming(&of(&silent).at(format!("http://{nobody}")), &sts);
     let message = refused.ends(Stage::Reach, Reason::ConnectionRefused).await;
     assert!(message.contains(&nobody.to_string()), "{message}");
-    let message = assuming(&of(&silent), &sts).within(SOON).ends(Stage::Reach, Reason::TimedOut).await;
+    let message = assuming(&of(&silent), &sts).later().ends(Stage::Reach, Reason::TimedOut).await;
     assert!(message.contains(&silent.peer.address.to_string()), "{message}");
-    let message = assuming(&of(&sts), &silent).within(SOON).ends(Stage::Reach, Reason::TimedOut).await;
+    let message = assuming(&of(&sts), &silent).soon().ends(Stage::Reach, Reason::TimedOut).await;
     assert!(message.contains(&silent.peer.address.to_string()), "{message}");
 }
 
@@ -329,7 +326,7 @@ async fn without_an_endpoint_the_hosts_are_those_of_aws_in_the_region() {
 #[tokio::test]
 async fn after_its_first_answer_a_service_is_late_in_the_stage_that_it_is_asked_about() {
     let web = Web::that(|asked| (operation(asked) == "DescribeStreamSummary").then(|| well(asked))).await;
-    of(&web).asks(&[Read]).within(SOON).ends(Stage::Access, Reason::TimedOut).await;
+    of(&web).asks(&[Read]).later().ends(Stage::Access, Reason::TimedOut).await;
 }
 
 #[tokio::test]
@@ -339,7 +336,7 @@ async fn a_silent_peer_is_out_of_time_while_it_is_reached() {
         drop(stream);
     })
     .await;
-    let with_keys = |case: Case| case.keys("AKIAEXAMPLE", "hunter2-secret").within(SOON);
+    let with_keys = |case: Case| case.keys("AKIAEXAMPLE", "hunter2-secret").soon();
     with_keys(Case::plain(silent.address)).ends(Stage::Reach, Reason::TimedOut).await;
     let tls = Case::of(&format!("https://{}", silent.address));
     with_keys(tls).ends(Stage::Reach, Reason::TimedOut).await;

@@ -393,10 +393,10 @@ async fn a_table_that_somebody_has_locked_is_out_of_time_and_is_not_waited_for_a
     case.passes().await;
     let mut holder = server.administrator().await;
     holder.execute("LOCK TABLES orders.busy WRITE").await;
-    let message = case.clone().within(Duration::from_secs(3)).ends(Stage::Access, Reason::TimedOut).await;
+    let message = case.clone().within(Duration::from_secs(6)).ends(Stage::Access, Reason::TimedOut).await;
     assert!(message.contains("(1205)") && message.contains("lock"), "{message}");
     // One whose deadline comes first leaves nobody behind either.
-    case.clone().within(Duration::from_millis(700)).ends(Stage::Access, Reason::TimedOut).await;
+    case.clone().within(Duration::from_millis(950)).ends(Stage::Access, Reason::TimedOut).await;
     nobody_is_left("patient").await;
     holder.execute("UNLOCK TABLES").await;
     case.asks(&[Read, Write]).passes().await;

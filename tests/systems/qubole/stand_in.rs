@@ -1,7 +1,5 @@
 //! What may be answered that the environment of these tests does not answer: rare statuses, strangers, silence, endlessness, secrets.
 
-use std::time::Duration;
-
 use serde_json::json;
 
 use super::*;
@@ -10,9 +8,6 @@ use crate::harness::{
     qubole::{configuration, json_answer},
     web::{Answer, Asked, Web},
 };
-
-/// A short limit, for peers that never get any further.
-const SOON: Duration = Duration::from_millis(600);
 
 fn list() -> Answer {
     let paging = json!({"next_page": 2, "previous_page": null, "per_page": 1});
@@ -179,11 +174,11 @@ async fn a_silent_peer_is_out_of_time_where_it_got_to() {
         drop(stream);
     })
     .await;
-    Case::at(silent.address).within(SOON).ends(Stage::Reach, Reason::TimedOut).await;
+    Case::at(silent.address).soon().ends(Stage::Reach, Reason::TimedOut).await;
     let web = impostor(|_| None).await;
-    Case::at(web.peer.address).within(SOON).ends(Stage::Reach, Reason::TimedOut).await;
+    Case::at(web.peer.address).soon().ends(Stage::Reach, Reason::TimedOut).await;
     let web = knowing_one(|_| None).await;
-    Case::at(web.peer.address).presto(LABEL).hive("other").within(SOON).ends(Stage::Access, Reason::TimedOut).await;
+    Case::at(web.peer.address).presto(LABEL).hive("other").later().ends(Stage::Access, Reason::TimedOut).await;
 }
 
 #[tokio::test]

@@ -26,9 +26,6 @@ type Case = case::Case<Settings>;
 /// What a look proves nothing about where it sends no statement.
 const SILENT: &str = "that the database answers statements, since none is sent";
 
-/// A short limit, for peers that never get any further.
-const SOON: Duration = Duration::from_millis(400);
-
 impl Case {
     /// A connection to the database as `user`, with its password, everything verified, and no target but the database.
     fn of(user: &str) -> Self {

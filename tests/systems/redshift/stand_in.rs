@@ -47,7 +47,7 @@ async fn verified(parts: &'static [&'static [u8]]) -> (Peer, Case) {
 async fn a_silent_peer_is_out_of_time_while_it_is_reached() {
     let peer = Peer::that(async |mut stream: TcpStream| drop(read_to_end(&mut stream).await)).await;
     for case in [plain(&peer), encrypted(&peer)] {
-        case.within(SOON).ends(Stage::Reach, Reason::TimedOut).await;
+        case.soon().ends(Stage::Reach, Reason::TimedOut).await;
     }
 }
 
@@ -123,7 +123,7 @@ async fn a_forbidden_address_is_not_dialled_whoever_is_there() {
         assert!(message.contains(&peer.address.to_string()), "{message}");
         assert_eq!(peer.accepted(), 0);
         // What is allowed comes to it.
-        case.within(SOON).ends(Stage::Reach, Reason::TimedOut).await;
+        case.soon().ends(Stage::Reach, Reason::TimedOut).await;
         assert_eq!(peer.accepted(), 1);
     }
 }

@@ -187,7 +187,7 @@ async fn an_answer_without_a_usable_password_is_none() {
 #[tokio::test]
 async fn a_service_that_is_silent_or_something_else_is_called_so_while_it_is_reached() {
     let silent = Service::that(KEY, |_| None).await;
-    silent.case(&KEY, "sales").within(SOON).ends(Stage::Reach, Reason::TimedOut).await;
+    silent.case(&KEY, "sales").soon().ends(Stage::Reach, Reason::TimedOut).await;
     let gone = Peer::that(async |stream| drop(stream)).await;
     let case = silent.case(&KEY, "sales").but(&json!({"endpoint": format!("https://{}", gone.address)}));
     let message = case.ends(Stage::Reach, Reason::ConnectionClosed).await;

@@ -1,15 +1,10 @@
 //! What services may do that no server here can be made to do: codes of rare states, wrong regions, silence, noise, endlessness.
 
-use std::time::Duration;
-
 use super::*;
 use crate::harness::{
     peer::Peer,
     web::{Answer, Asked, Web},
 };
-
-/// A short limit, for peers that never get any further.
-const SOON: Duration = Duration::from_millis(400);
 
 const LISTED: &str = "<ListBucketResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Name>orders</Name>\
     <IsTruncated>true</IsTruncated><KeyCount>1</KeyCount><MaxKeys>1</MaxKeys>\
@@ -320,16 +315,16 @@ async fn of_two_endpoints_the_one_that_fails_is_named() {
     let refused = assuming(&of(&silent).at(format!("http://{nobody}")), &sts);
     let message = refused.ends(Stage::Reach, Reason::ConnectionRefused).await;
     assert!(message.contains(&nobody.to_string()), "{message}");
-    let message = assuming(&of(&silent), &sts).within(SOON).ends(Stage::Reach, Reason::TimedOut).await;
+    let message = assuming(&of(&silent), &sts).later().ends(Stage::Reach, Reason::TimedOut).await;
     assert!(message.contains(&silent.peer.address.to_string()), "{message}");
-    let message = assuming(&of(&sts), &silent).within(SOON).ends(Stage::Reach, Reason::TimedOut).await;
+    let message = assuming(&of(&sts), &silent).soon().ends(Stage::Reach, Reason::TimedOut).await;
     assert!(message.contains(&silent.peer.address.to_string()), "{message}");
 }
 
 #[tokio::test]
 async fn after_its_first_answer_a_service_is_late_in_the_stage_that_it_is_asked_about() {
     let web = listing_then(|_| None).await;
-    of(&web).asks(&[Read]).within(SOON).ends(Stage::Access, Reason::TimedOut).await;
+    of(&web).asks(&[Read]).later().ends(Stage::Access, Reason::TimedOut).await;
 }
 
 #[tokio::test]
@@ -341,12 +336,11 @@ async fn a_silent_peer_is_out_of_time_while_it_is_reached() {
     .await;
     Case::plain(silent.address, "orders")
         .keys("AKIAEXAMPLE", "hunter2-secret")
-        .within(SOON)
+        .soon()
         .ends(Stage::Reach, Reason::TimedOut)
         .await;
-    let tls = Case::bucket(&format!("https://{}", silent.address), "orders")
-        .keys("AKIAEXAMPLE", "hunter2-secret")
-        .within(SOON);
+    let tls =
+        Case::bucket(&format!("https://{}", silent.address), "orders").keys("AKIAEXAMPLE", "hunter2-secret").soon();
     tls.ends(Stage::Reach, Reason::TimedOut).await;
 }
 

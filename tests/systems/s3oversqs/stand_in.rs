@@ -1,7 +1,7 @@
 //! What services may do that no server here can be made to do: codes of rare states, silence, noise, endlessness; and which
 //! requests are made, to whom.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
@@ -10,9 +10,6 @@ use crate::{
     case::Zone,
     harness::web::{Answer, Asked, Web},
 };
-
-/// A short limit, for peers that never get any further.
-const SOON: Duration = Duration::from_millis(400);
 
 const LISTED: &str = "<ListBucketResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Name>orders</Name>\
     <IsTruncated>true</IsTruncated><KeyCount>1</KeyCount><MaxKeys>1</MaxKeys>\
@@ -210,7 +207,7 @@ async fn without_endpoints_the_hosts_are_those_of_aws_in_the_region() {
 async fn of_two_services_the_one_that_is_silent_is_named() {
     let (queues, silent) = (queue().await, Web::that(|_| None).await);
     for case in [of(&silent, &queues), of(&queues, &silent)] {
-        let message = case.within(SOON).ends(Stage::Reach, Reason::TimedOut).await;
+        let message = case.later().ends(Stage::Reach, Reason::TimedOut).await;
         assert!(message.contains(&silent.peer.address.to_string()), "{message}");
     }
 }
@@ -218,7 +215,7 @@ async fn of_two_services_the_one_that_is_silent_is_named() {
 #[tokio::test]
 async fn after_its_first_answer_a_service_is_late_in_the_stage_that_it_is_asked_about() {
     let (queues, buckets) = (queue_that(|_| None).await, bucket().await);
-    of(&queues, &buckets).asks(&[Read]).within(SOON).ends(Stage::Access, Reason::TimedOut).await;
+    of(&queues, &buckets).asks(&[Read]).later().ends(Stage::Access, Reason::TimedOut).await;
 }
 
 #[tokio::test]

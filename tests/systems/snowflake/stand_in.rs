@@ -8,9 +8,6 @@ use crate::harness::{
     web::{Answer, Asked, Web},
 };
 
-/// A short limit, for peers that never get any further.
-const SOON: Duration = Duration::from_millis(600);
-
 /// A case against a peer, about a table.
 fn of(web: &Web) -> Case {
     Case::at(web.peer.address).on("ORDERS")
@@ -172,11 +169,11 @@ async fn a_silent_peer_is_out_of_time_where_it_got_to() {
         drop(stream);
     })
     .await;
-    Case::at(silent.address).within(SOON).ends(Stage::Reach, Reason::TimedOut).await;
+    Case::at(silent.address).soon().ends(Stage::Reach, Reason::TimedOut).await;
     let web = impostor(|_| None).await;
-    of(&web).within(SOON).ends(Stage::Reach, Reason::TimedOut).await;
+    of(&web).soon().ends(Stage::Reach, Reason::TimedOut).await;
     let web = listing_then(|_| None).await;
-    of(&web).asks(&[Read]).within(SOON).ends(Stage::Access, Reason::TimedOut).await;
+    of(&web).asks(&[Read]).later().ends(Stage::Access, Reason::TimedOut).await;
 }
 
 #[tokio::test]

@@ -1,7 +1,5 @@
 //! What may be answered that the API of these tests does not answer: rare statuses, strangers, silence, endlessness, secrets.
 
-use std::time::Duration;
-
 use serde_json::json;
 
 use super::*;
@@ -10,9 +8,6 @@ use crate::harness::{
     spotinst::envelope,
     web::{Answer, Web},
 };
-
-/// A short limit, for peers that never get any further.
-const SOON: Duration = Duration::from_millis(600);
 
 #[tokio::test]
 async fn every_status_has_its_name() {
@@ -165,9 +160,9 @@ async fn a_silent_peer_is_out_of_time_while_it_is_reached() {
         drop(stream);
     })
     .await;
-    Case::at(silent.address).within(SOON).ends(Stage::Reach, Reason::TimedOut).await;
+    Case::at(silent.address).soon().ends(Stage::Reach, Reason::TimedOut).await;
     let web = impostor(|_| None).await;
-    Case::at(web.peer.address).within(SOON).ends(Stage::Reach, Reason::TimedOut).await;
+    Case::at(web.peer.address).soon().ends(Stage::Reach, Reason::TimedOut).await;
 }
 
 #[tokio::test]

@@ -207,7 +207,7 @@ async fn ten_megabytes_are_not_read() {
 #[tokio::test]
 async fn one_byte_at_a_time_is_out_of_time_where_it_got_to() {
     let peer = Peer::that(async |mut stream: TcpStream| {
-        let mut clock = tokio::time::interval(SOON / 10);
+        let mut clock = tokio::time::interval(Duration::from_millis(50));
         for byte in packets(4, &[0; 1000]) {
             clock.tick().await;
             if stream.write_all(&[byte]).await.is_err() {
@@ -216,5 +216,5 @@ async fn one_byte_at_a_time_is_out_of_time_where_it_got_to() {
         }
     })
     .await;
-    Case::of("reader", peer.address).within(SOON).ends(Stage::Reach, Reason::TimedOut).await;
+    Case::of("reader", peer.address).soon().ends(Stage::Reach, Reason::TimedOut).await;
 }

@@ -89,7 +89,7 @@ async fn a_server_that_is_another_instance_is_sent_no_login() {
 async fn a_silent_browser_is_named() {
     let host = host();
     let browser = Browser::at(&host, Vec::new()).await;
-    let message = sales(&host).within(SOON).ends(Stage::Reach, Reason::TimedOut).await;
+    let message = sales(&host).later().ends(Stage::Reach, Reason::TimedOut).await;
     assert!(message.contains("UDP port 1434") && message.contains("instance that it does not know"), "{message}");
     assert!(message.starts_with(&format!("{host}:1434 ")), "{message}");
     assert_eq!(browser.asked().len(), 2);

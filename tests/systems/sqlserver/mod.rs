@@ -39,9 +39,6 @@ type Case = case::Case<Settings>;
 /// The authority of all servers here.
 static AUTHORITY: LazyLock<Authority> = LazyLock::new(Authority::new);
 
-/// A short deadline, for peers that do nothing.
-const SOON: Duration = Duration::from_millis(500);
-
 /// The TLS of a server at 127.0.0.1.
 fn tls() -> Arc<rustls::ServerConfig> {
     Arc::new(AUTHORITY.config(&["127.0.0.1"], Clients::Anybody, rustls::DEFAULT_VERSIONS))

@@ -300,12 +300,12 @@ async fn a_silent_peer_is_out_of_time_where_it_got_to() {
         drop(stream);
     })
     .await;
-    Case::of("reader", peer.address).within(SOON).ends(Stage::Reach, Reason::TimedOut).await;
+    Case::of("reader", peer.address).soon().ends(Stage::Reach, Reason::TimedOut).await;
     let server = server(|manner| manner.login = Box::new(|_| Vec::new())).await;
-    Case::at(&server).within(SOON).ends(Stage::Authenticate, Reason::TimedOut).await;
+    Case::at(&server).later().ends(Stage::Authenticate, Reason::TimedOut).await;
     let server = super::server(|manner| manner.question = Box::new(|_, _| Vec::new())).await;
     let case = Case::at(&server).on("dbo", "orders", &[Read]);
-    case.within(SOON).ends(Stage::Access, Reason::TimedOut).await;
+    case.later().ends(Stage::Access, Reason::TimedOut).await;
 }
 
 #[tokio::test]

@@ -154,7 +154,7 @@ async fn what_goes_wrong_after_the_token_is_about_the_server() {
     let authority = Authority::new();
     let mock = Mock::new(&authority, Encryption::Mandatory, LIMIT).await;
     let directory = directory(&authority, 200, GRANTED).await;
-    let report = take(principal(mock.address, &directory, &authority), Duration::from_secs(2)).await;
+    let report = take(principal(mock.address, &directory, &authority), Duration::from_secs(8)).await;
     let (stage, failure) = report.failure().expect("it failed");
     assert_eq!((stage, failure.reason(), directory.accepted()), (Stage::Authenticate, Reason::TimedOut, 1));
     assert!(failure.message().starts_with(&mock.address.to_string()), "{}", failure.message());
