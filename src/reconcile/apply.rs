@@ -4,7 +4,7 @@
 use json_patch::Patch as JsonPatch;
 use kube::{
     Api, Client,
-    api::{Patch, PatchParams},
+    api::{ObjectMeta, Patch, PatchParams},
     core::PartialObjectMeta,
 };
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ use crate::api::{Connection, ConnectionStatus, annotations::FINALIZER};
 
 use super::{Error, events::Event, recorder::Recorder, seen::Seen, standing::Answer};
 
-/// Puts the finalizer on. The answer is the object as it is then.
+/// Puts the finalizer on.
 ///
 /// # Errors
 /// [`Error::Outdated`] where the object is another one than was seen.
@@ -73,11 +73,9 @@ async fn patch(
         Some(_) => api.patch_status(seen.name(), &parameters, &patch).await,
     };
     match answer {
-        Ok(answer) => {
-            let mut metadata = answer.metadata;
-            metadata.managed_fields = None;
-            let version = metadata.resource_version.as_deref().and_then(|v| v.parse().ok()).unwrap_or_default();
-            Ok(Answer { version, metadata, status: status.cloned() })
+        Ok(PartialObjectMeta { metadata: ObjectMeta { resource_version, finalizers, .. }, .. }) => {
+            let version = resource_version.as_deref().and_then(|v| v.parse().ok()).unwrap_or_default();
+            Ok(Answer { version, resource_version, finalizers, status: status.cloned() })
         }
         // A failed test is 422, a change in between 409: read again and decide again. 404: it is gone.
         Err(kube::Error::Api(answer)) if answer.code == 422 || answer.code == 409 => Err(Error::Outdated),

@@ -433,22 +433,24 @@ fn overlay(seen: &mut Seen, context: &Context) {
     let mut standings = context.standings();
     let standing = standings.of(&uid);
     match &standing.answered {
-        Some(answer) if answer.version > seen.version() => {
-            seen.metadata = answer.metadata.clone();
-            if let Some(status) = &answer.status {
-                seen.stored = status.clone();
-            }
-        }
+        Some(answer) if answer.version > seen.version() => lay_over(seen, answer),
         Some(_) | None => standing.answered = None,
+    }
+}
+
+/// Lays over it what we have written ourselves. All else stays as it was seen with the spec: a verdict about an older spec
+/// must not be said about a newer generation, and what is marked since may name other Secrets by now.
+fn lay_over(seen: &mut Seen, answer: &Answer) {
+    seen.metadata.resource_version.clone_from(&answer.resource_version);
+    seen.metadata.finalizers.clone_from(&answer.finalizers);
+    if let Some(status) = &answer.status {
+        seen.stored.clone_from(status);
     }
 }
 
 /// Goes on with what the API server answered.
 fn take(seen: &mut Seen, answer: Answer, context: &Context) {
-    seen.metadata = answer.metadata.clone();
-    if let Some(status) = &answer.status {
-        seen.stored = status.clone();
-    }
+    lay_over(seen, &answer);
     let kept = Answer { status: Some(seen.stored.clone()), ..answer };
     context.standings().of(&seen.subject().uid).answered = Some(kept);
 }

@@ -76,7 +76,7 @@ impl Version {
 /// What is kept about one Connection.
 #[derive(Debug, Default)]
 pub struct Standing {
-    /// Metadata and status as the API server last answered to a write of ours.
+    /// What the API server last answered to a write of ours.
     pub answered: Option<Answer>,
     /// What came of resolving it.
     pub resolved: Option<Resolved>,
@@ -92,13 +92,16 @@ pub struct Standing {
     pub errors: u32,
 }
 
-/// An answer of the API server to a write.
+/// An answer of the API server to a write: what our writes change, and nothing else. The generation, the mark of a deletion
+/// and the annotations that come with it may be those of a spec that no watch has shown yet.
 #[derive(Clone, Debug)]
 pub struct Answer {
     /// The resourceVersion as a number.
     pub version: u64,
-    /// The metadata.
-    pub metadata: k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta,
+    /// The resourceVersion.
+    pub resource_version: Option<String>,
+    /// The finalizers.
+    pub finalizers: Option<Vec<String>>,
     /// The status that is stored now, where the write was of it.
     pub status: Option<ConnectionStatus>,
 }

@@ -76,6 +76,45 @@ async fn a_watch_that_lags_behind_costs_nothing() {
 }
 
 #[tokio::test]
+async fn what_is_found_about_an_older_spec_is_said_about_its_generation() {
+    let nowhere = Nowhere::new();
+    let stage = Stage::with_ready_connection().await;
+    let old = stage.house.server.object(CONNECTION).unwrap();
+    stage.house.server.change(CONNECTION, |object| {
+        object["spec"]["postgresql"]["port"] = json!(nowhere.port());
+        object["metadata"]["generation"] = json!(2);
+    });
+    stage.house.is_used();
+    stage.house.pass_over(old.clone()).await.unwrap();
+    stage.house.is_unused();
+    stage.house.pass_over(old).await.unwrap();
+    assert_eq!(stage.house.server.news(), [CREATION[2]; 2]);
+    assert_eq!(stage.house.ready().0, "True");
+    assert_eq!(stage.house.server.object(CONNECTION).unwrap()["status"]["observedGeneration"], 1);
+    assert_eq!(generations(&stage.house), [1; 6], "nobody has looked at the other target");
+    stage.house.settle().await;
+    assert_eq!(stage.house.ready(), ("False".to_owned(), "ConnectionRefused".to_owned()));
+    assert_eq!(stage.house.server.object(CONNECTION).unwrap()["status"]["observedGeneration"], 2);
+}
+
+#[tokio::test]
+async fn a_change_between_the_watch_and_the_finalizer_is_not_taken_for_what_was_seen() {
+    let stage = Stage::with_new_connection().await;
+    stage.house.server.change(CONNECTION, |object| object["spec"]["suspend"] = json!(true));
+    let old = stage.house.server.object(CONNECTION).unwrap();
+    stage.house.server.change(CONNECTION, |object| {
+        object["spec"]["suspend"] = json!(false);
+        object["metadata"]["generation"] = json!(2);
+    });
+    stage.house.pass_over(old).await.unwrap();
+    assert_eq!(stage.house.server.news(), [CREATION[0], CREATION[2]]);
+    assert_eq!(generations(&stage.house), [1; 6]);
+    stage.house.settle().await;
+    assert_eq!(stage.house.ready().0, "True");
+    assert_eq!(generations(&stage.house), [2; 6]);
+}
+
+#[tokio::test]
 async fn a_change_of_the_description_costs_one_write_and_no_look() {
     let stage = Stage::with_ready_connection().await;
     describe(&stage.house);

@@ -109,6 +109,22 @@ async fn a_user_that_no_watch_has_shown_yet_holds_too() {
 }
 
 #[tokio::test]
+async fn a_mark_counts_once_a_watch_shows_it_and_no_answer_is_taken_for_it() {
+    let stage = Stage::with_ready_connection().await;
+    let old = stage.house.server.object(CONNECTION).unwrap();
+    stage.house.delete();
+    let shown_later = stage.house.server.object(CONNECTION).unwrap();
+    stage.house.is_used();
+    stage.house.pass_over(old.clone()).await.unwrap();
+    stage.house.is_unused();
+    stage.house.pass_over(old).await.unwrap();
+    assert_eq!(stage.house.server.news(), [STATUS; 2], "what it names now is not known");
+    stage.house.pass_over(shown_later).await.unwrap();
+    assert_eq!(stage.house.server.news().last().map(String::as_str), Some(PATCH));
+    assert_eq!(stage.house.server.object(CONNECTION), None);
+}
+
+#[tokio::test]
 async fn a_kind_that_cannot_be_listed_holds_until_the_namespace_goes() {
     let stage = Stage::with_ready_connection().await;
     stage.house.server.always("LIST pods", Fault::Says(403));
