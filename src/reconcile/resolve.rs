@@ -60,6 +60,7 @@ pub async fn resolve(seen: &Seen, context: &Context) -> Result<Option<Resolved>,
         if let (Ok(_), Ok(tempo)) = (&before.outcome, spec.probe_policy()) {
             context.engine.retune(&subject.uid, tempo);
         }
+        hand_on(seen, context);
         return Ok(Some(before.clone()));
     }
     let resolved = read_and_prepare(seen, before, context, now).await?;
@@ -67,6 +68,8 @@ pub async fn resolve(seen: &Seen, context: &Context) -> Result<Option<Resolved>,
     if asked {
         context.engine.request(&subject.uid);
     }
+    // Not before: where the read fails, the next pass must know that someone asks.
+    hand_on(seen, context);
     Ok(Some(resolved))
 }
 
@@ -80,19 +83,21 @@ pub fn look_again(resolved: &Resolved, seen: &Seen, access: SecretAccess, now: I
 fn rest(seen: &Seen, context: &Context) {
     let subject = seen.subject();
     context.engine.remove(&subject.uid);
-    let mut standings = context.standings();
-    let standing = standings.of(&subject.uid);
-    standing.resolved = None;
-    standing.request.clone_from(&seen.request);
+    context.standings().of(&subject.uid).resolved = None;
+    hand_on(seen, context);
 }
 
-/// Whether someone has asked for a probe since the last pass.
+/// Whether someone asks for a probe that was not handed on.
 fn asks(seen: &Seen, context: &Context) -> bool {
     let mut standings = context.standings();
     let standing = standings.of(&seen.subject().uid);
-    let handled = standing.request.take().or_else(|| seen.stored.last_handled_reconcile_at.clone());
-    standing.request.clone_from(&seen.request);
-    seen.request.is_some() && seen.request != handled
+    let handled = standing.request.as_ref().or(seen.stored.last_handled_reconcile_at.as_ref());
+    seen.request.is_some() && seen.request.as_ref() != handled
+}
+
+/// The request was handed on, or there is nobody to hand it to.
+fn hand_on(seen: &Seen, context: &Context) {
+    context.standings().of(&seen.subject().uid).request.clone_from(&seen.request);
 }
 
 fn still_counts(before: &Resolved, seen: &Seen, context: &Context, now: Instant) -> bool {

@@ -151,6 +151,34 @@ async fn a_rotation_survives_a_fault_of_any_request() {
 }
 
 #[tokio::test]
+async fn a_request_for_a_look_survives_a_fault_of_any_request() {
+    converges(3 + 2, async |house| {
+        house.settle().await;
+        if house.server.object(CONNECTION).unwrap()["metadata"]["annotations"].is_null() {
+            house.request();
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_request_for_a_look_is_followed_by_one_whatever_fault_a_request_meets() {
+    // The Secret is read, and the status is written.
+    let faults = [Fault::Says(500), Fault::BreaksBefore, Fault::BreaksAfter];
+    let runs = (0..2).flat_map(|at| faults.map(|fault| (at, fault)));
+    let runs = runs.map(async |(at, fault)| {
+        let stage = Stage::with_ready_connection().await;
+        stage.house.server.once(at, fault);
+        stage.house.request();
+        stage.house.settle().await;
+        assert!(!stage.house.server.is_waiting_to_fail(), "{fault:?} of request {at} never came");
+        assert_eq!(stage.house.server.object(CONNECTION).unwrap()["status"]["lastHandledReconcileAt"], "now");
+        assert!(stage.house.has_looked(2).await, "handled without a look after {fault:?} of request {at}");
+    });
+    futures::future::join_all(runs).await;
+}
+
+#[tokio::test]
 async fn a_failed_pass_is_repeated_soon_and_then_less_and_less_often() {
     let stage = Stage::with_new_connection().await;
     stage.house.server.always(STATUS, Fault::Says(500));

@@ -26,7 +26,10 @@ use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpSocket, TcpStream},
-    sync::mpsc::{UnboundedReceiver, unbounded_channel},
+    sync::{
+        mpsc::{UnboundedReceiver, unbounded_channel},
+        watch,
+    },
     time::timeout,
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -53,6 +56,7 @@ pub struct House {
     /// What its passes share.
     pub context: Arc<Context>,
     woken: tokio::sync::Mutex<UnboundedReceiver<Subject>>,
+    looks: watch::Receiver<usize>,
     _stop: DropGuard,
 }
 
@@ -100,7 +104,8 @@ impl House {
         let allowed = Policy::new(vec!["127.0.0.0/8".parse().unwrap()], Vec::new());
         let world = World::new(allowed, Arc::new(SystemResolver), 1000);
         let (wake, woken) = unbounded_channel();
-        let engine = Engine::new(NonZeroUsize::new(64).unwrap(), world, Arc::new(Nobody), move |subject| {
+        let (count, looks) = watch::channel(0);
+        let engine = Engine::new(NonZeroUsize::new(64).unwrap(), world, Arc::new(Counter(count)), move |subject| {
             let _ = wake.send(subject.clone());
         });
         let stop = CancellationToken::new();
@@ -120,7 +125,8 @@ impl House {
         let recorder = Recorder::new(client.clone(), reporter);
         let cluster = Arc::new(Cluster::default());
         let context = Context::new(client, engine, index, cluster, recorder, secrets, Arc::new(Nobody));
-        Self { server: server.clone(), context: Arc::new(context), woken: woken.into(), _stop: stop.drop_guard() }
+        let (server, context) = (server.clone(), Arc::new(context));
+        Self { server, context, woken: woken.into(), looks, _stop: stop.drop_guard() }
     }
 
     /// One pass over the Connection as it is stored now.
@@ -158,6 +164,11 @@ impl House {
         timeout(DEADLINE, woken).await.expect("a verdict");
     }
 
+    /// Whether this process has looked `times` times, before long.
+    pub async fn has_looked(&self, times: usize) -> bool {
+        timeout(DEADLINE, self.looks.clone().wait_for(|looks| *looks >= times)).await.is_ok()
+    }
+
     /// Status and reason of the stored Ready condition.
     pub fn ready(&self) -> (String, String) {
         self.condition("Ready").expect("Ready is always there")
@@ -176,6 +187,13 @@ impl House {
         let object = self.server.object(SECRET);
         let version = object.as_ref().and_then(|object| object["metadata"]["resourceVersion"].as_str());
         self.context.standings().heard(&SourceKey::of(Object::Secret("orders-db"), "shop"), Version::read(version));
+    }
+
+    /// Somebody asks for a look.
+    pub fn request(&self) {
+        self.server.change(CONNECTION, |object| {
+            object["metadata"]["annotations"] = json!({"connectivity.dev/requested-at": "now"});
+        });
     }
 
     /// A Deployment takes the Secret: the API server stores it, and a watch tells.
@@ -316,8 +334,14 @@ impl Nowhere {
 /// Is told, and does nothing.
 struct Nobody;
 
-impl engine::Witness for Nobody {
-    fn probed(&self, _: &Subject, _: ConnectionType, _: &Report) {}
+/// Counts the looks.
+struct Counter(watch::Sender<usize>);
+
+impl engine::Witness for Counter {
+    fn probed(&self, _: &Subject, _: ConnectionType, _: &Report) {
+        self.0.send_modify(|looks| *looks += 1);
+    }
+
     fn held_back(&self, _: &Subject, _: ConnectionType, _: &Report) {}
     fn load(&self, _: usize, _: usize) {}
 }
