@@ -117,6 +117,9 @@ fn report(object: &Watched, error: &Failed, wait: Duration) {
         Failed::Pass(reconcile::Error::Api(cause)) => {
             tracing::warn!(namespace, name, %error, %cause, ?wait, "a pass failed and is repeated");
         }
+        Failed::Pass(reconcile::Error::Refused) => {
+            tracing::warn!(namespace, name, %error, ?wait, "a pass failed and is repeated");
+        }
         Failed::Panicked => tracing::error!(namespace, name, %error, ?wait, "a pass failed and is repeated"),
     }
 }

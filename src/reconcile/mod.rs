@@ -61,6 +61,9 @@ pub enum Error {
     /// The object is gone: there is nothing more to do.
     #[error("the object is gone")]
     Gone,
+    /// The API server refused what it allowed before, as one that starts does: ask again.
+    #[error("the API server refused what it allowed before")]
+    Refused,
     /// The API server did not answer, or not with what was asked.
     #[error("the API server did not take a request")]
     Api(#[source] Box<kube::Error>),
@@ -192,7 +195,7 @@ pub async fn reconcile(object: Arc<DeserializeGuard<Connection>>, context: Arc<C
     match pass {
         Ok(action) => Ok(action),
         Err(Error::Gone) => Ok(Action::await_change()),
-        Err(error @ (Error::Outdated | Error::Api(_))) => Err(error),
+        Err(error @ (Error::Outdated | Error::Refused | Error::Api(_))) => Err(error),
     }
 }
 
@@ -268,7 +271,7 @@ async fn let_go(seen: Seen, release: Release, context: &Context) -> Result<Actio
             explain_with(seen, &indexed, Some(Held::ReleaseFailed), context).await?;
             Err(error)
         }
-        Err(error @ (Error::Outdated | Error::Gone)) => Err(error),
+        Err(error @ (Error::Outdated | Error::Refused | Error::Gone)) => Err(error),
     }
 }
 

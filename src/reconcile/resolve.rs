@@ -14,6 +14,7 @@ use crate::{
     failure::{FailureClass, Reason},
     probing::{roster::Look, verdict::Memory},
     secret::Digest,
+    watching::recovery::Doubt,
 };
 
 use super::{
@@ -39,7 +40,7 @@ const UNREADABLE: (Duration, Duration) = (Duration::from_secs(60), Duration::fro
 /// Makes sure that the engine probes what the spec says now; `None` where nothing is probed on purpose.
 ///
 /// # Errors
-/// Where the API server does not answer.
+/// Where the API server does not answer, or refuses what it allowed before.
 pub async fn resolve(seen: &Seen, context: &Context) -> Result<Option<Resolved>, Error> {
     let subject = seen.subject();
     let Ok(spec) = &seen.spec else {
@@ -151,6 +152,9 @@ async fn read_and_prepare(
     let keys = spec.sources().iter().map(|source| SourceKey::of(source.object, seen.namespace())).collect();
     context.standings().name(&seen.reference(), keys);
     let readings = observe::read(spec, seen.namespace(), &context.client).await?;
+    if !is_believed(&readings, before.as_ref(), seen, context) {
+        return Err(Error::Refused);
+    }
     for (object, reading) in &readings {
         resolved.versions.insert(SourceKey::of(*object, seen.namespace()), Version::read(reading.version()));
     }
@@ -210,6 +214,31 @@ async fn read_and_prepare(
         }
     }
     Ok(resolved)
+}
+
+/// Whether what was answered counts. A refusal of what could be read before does once it lasts, as for a watch: an API server
+/// that starts refuses everybody until it has read its roles, and a working connection must not be forgotten for that.
+fn is_believed(
+    readings: &BTreeMap<Object<'_>, Reading>,
+    before: Option<&Resolved>,
+    seen: &Seen,
+    context: &Context,
+) -> bool {
+    let refused = || readings.iter().filter(|(_, reading)| matches!(reading, Reading::Forbidden));
+    let is_new = |object: &Object<'_>| {
+        let key = SourceKey::of(*object, seen.namespace());
+        before.is_none_or(|before| !before.versions.contains_key(&key))
+    };
+    let mut standings = context.standings();
+    let doubt = &mut standings.of(&seen.subject().uid).doubt;
+    if refused().next().is_none() {
+        doubt.synced();
+        return true;
+    }
+    if refused().any(|(object, _)| is_new(object)) {
+        *doubt = Doubt::default();
+    }
+    doubt.is_believed(tokio::time::Instant::now())
 }
 
 fn target(seen: &Seen) -> Digest {

@@ -15,6 +15,7 @@ use crate::{
     failure::Reason,
     secret::Digest,
     usage::ConnectionRef,
+    watching::recovery::Doubt,
 };
 
 /// A Secret or ConfigMap that some Connection names.
@@ -80,6 +81,8 @@ pub struct Standing {
     pub answered: Option<Answer>,
     /// What came of resolving it.
     pub resolved: Option<Resolved>,
+    /// Whether a refusal to read what it names is believed.
+    pub doubt: Doubt,
     /// The newest request for a probe that was handed on.
     pub request: Option<String>,
     /// When `usage` was last written.

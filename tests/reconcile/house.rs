@@ -189,6 +189,13 @@ impl House {
         self.context.standings().heard(&SourceKey::of(Object::Secret("orders-db"), "shop"), Version::read(version));
     }
 
+    /// An interval has passed since the Secret was read.
+    pub fn pass_an_interval(&self) {
+        let object = self.server.object(CONNECTION).unwrap();
+        let uid = object["metadata"]["uid"].as_str().unwrap().into();
+        self.context.standings().of(&uid).resolved.as_mut().unwrap().at -= Duration::from_mins(1);
+    }
+
     /// Somebody asks for a look.
     pub fn request(&self) {
         self.server.change(CONNECTION, |object| {

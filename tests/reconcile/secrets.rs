@@ -1,5 +1,7 @@
 //! When the Secret of a Connection is read, and what is made of an answer that is none.
 
+use std::time::Duration;
+
 use connection_operator::reconcile::{Error, resolve::SecretAccess};
 use serde_json::{Value, json};
 
@@ -109,6 +111,65 @@ async fn without_a_watch_a_secret_is_read_once_in_an_interval() {
         house.pass().await.unwrap();
     }
     assert_eq!(house.server.news(), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_refusal_that_passes_says_nothing_about_a_secret_that_could_be_read() {
+    let stage = Stage::with_new_connection().await;
+    let house = House::with_access(&stage.house.server, SecretAccess::Polled);
+    house.settle().await;
+    house.server.news();
+    let before = house.server.object(CONNECTION);
+    house.server.once(0, Fault::Says(403));
+    house.pass_an_interval();
+    assert!(matches!(house.pass().await, Err(Error::Refused)), "an API server that starts refuses everybody");
+    house.pass().await.unwrap();
+    assert_eq!(house.server.news(), [READ; 2]);
+    assert_eq!(house.server.object(CONNECTION), before);
+    assert_eq!(stage.logins(), 1);
+}
+
+#[tokio::test]
+async fn a_refusal_that_lasts_is_believed_of_a_secret_that_could_be_read() {
+    let stage = Stage::with_new_connection().await;
+    let house = House::with_access(&stage.house.server, SecretAccess::Polled);
+    house.settle().await;
+    house.server.always(READ, Fault::Says(403));
+    house.pass_an_interval();
+    for _ in 0..3 {
+        assert!(matches!(house.pass().await, Err(Error::Refused)));
+    }
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(10)).await;
+    tokio::time::resume();
+    house.pass().await.unwrap();
+    let told = house.condition("CredentialsResolved");
+    assert_eq!(told, Some(("Unknown".to_owned(), "SecretNotReadable".to_owned())));
+    house.server.news();
+    house.pass_an_interval();
+    house.pass().await.unwrap();
+    assert_eq!(house.server.news(), [READ], "what is believed is not doubted again");
+    house.server.heal();
+    house.pass_an_interval();
+    house.pass_an_interval();
+    house.settle().await;
+    assert_eq!(house.ready().0, "True");
+    house.server.always(READ, Fault::Says(403));
+    house.pass_an_interval();
+    assert!(matches!(house.pass().await, Err(Error::Refused)), "it could be read again in between");
+}
+
+#[tokio::test]
+async fn a_refusal_of_a_secret_that_was_never_read_is_believed_at_once() {
+    let stage = Stage::with_ready_connection().await;
+    stage.house.server.change(CONNECTION, |object| {
+        object["spec"]["credentials"]["secretRef"]["name"] = json!("another");
+        object["metadata"]["generation"] = json!(2);
+    });
+    stage.house.server.always("GET secrets/another", Fault::Says(403));
+    stage.house.pass().await.unwrap();
+    let told = stage.house.condition("CredentialsResolved");
+    assert_eq!(told, Some(("Unknown".to_owned(), "SecretNotReadable".to_owned())));
 }
 
 #[tokio::test]
