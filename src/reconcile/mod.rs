@@ -36,7 +36,7 @@ use crate::{
 
 use conclude::{Facts, Held, Login, Picture, Proven, Used};
 use events::Rotation;
-use plan::{Fate, Hold, Plan, Release, Surroundings};
+use plan::{Fate, Plan, Release, Surroundings};
 use recorder::Recorder;
 use resolve::SecretAccess;
 use seen::Seen;
@@ -47,8 +47,8 @@ use standing::{Answer, Ready, Resolved, Standings};
 const GRACE: Duration = Duration::from_secs(6);
 /// Changes of `usage` that do not flip `InUse` are written at most this often.
 const USAGE_PAUSE: Duration = Duration::from_secs(30);
-/// A deletion that is held because a kind could not be looked at is looked at again after this.
-const BLIND_PAUSE: Duration = Duration::from_secs(30);
+/// A deletion that is held for what only the API server said, and no watch, is looked at again after this.
+const UNTOLD_PAUSE: Duration = Duration::from_secs(30);
 /// First and longest wait after a pass that failed.
 const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
 
@@ -229,10 +229,12 @@ async fn pass(mut seen: Seen, context: &Context) -> Result<Action, Error> {
                 take(&mut seen, answer, context);
             }
             Plan::AskLive => live = Some(ask_live(&seen, context).await),
-            Plan::Explain => return explain(seen, &indexed, None, context).await,
+            Plan::Explain => return explain(seen, &indexed, None, None, context).await,
             Plan::Hold(hold) => {
+                // A user that only the API server named may go before a watch has seen it, and then nobody tells.
+                let again = live.as_ref().map(|_| UNTOLD_PAUSE);
                 let users = live.as_ref().unwrap_or(&indexed);
-                return explain(seen, users, Some(&hold), context).await;
+                return explain(seen, users, Some(Held::By(&hold)), again, context).await;
             }
             Plan::Release(release) => return let_go(seen, release, context).await,
         }
@@ -268,30 +270,27 @@ async fn let_go(seen: Seen, release: Release, context: &Context) -> Result<Actio
         }
         Err(error @ Error::Api(_)) => {
             let indexed = context.index.with(|index| index.users(&seen.reference()));
-            explain_with(seen, &indexed, Some(Held::ReleaseFailed), context).await?;
+            explain(seen, &indexed, Some(Held::ReleaseFailed), None, context).await?;
             Err(error)
         }
         Err(error @ (Error::Outdated | Error::Refused | Error::Gone)) => Err(error),
     }
 }
 
-async fn explain(seen: Seen, users: &Users, hold: Option<&Hold>, context: &Context) -> Result<Action, Error> {
-    explain_with(seen, users, hold.map(Held::By), context).await
-}
-
-/// Resolves, reads what is believed, concludes the whole status, and writes it where it differs.
-async fn explain_with(
+/// Resolves, reads what is believed, concludes the whole status, and writes it where it differs. It is looked at again after
+/// `again` at the latest.
+async fn explain(
     mut seen: Seen,
     users: &Users,
     held: Option<Held<'_>>,
+    again: Option<Duration>,
     context: &Context,
 ) -> Result<Action, Error> {
-    let blind = matches!(held, Some(Held::By(Hold::Blind(_))));
     let resolved = resolve::resolve(&seen, context).await?;
     let now = Instant::now();
     let subject = seen.subject();
     let opinion = context.engine.opinion(&subject.uid);
-    let mut next: Vec<Duration> = blind.then_some(BLIND_PAUSE).into_iter().collect();
+    let mut next: Vec<Duration> = again.into_iter().collect();
 
     let (outcome, observed) = match &resolved {
         None => (None, None),

@@ -1,5 +1,7 @@
 //! When a Connection that is being deleted is let go, and what is asked and written for it.
 
+use std::time::Duration;
+
 use connection_operator::{reconcile::plan::Fate, usage::Kind};
 use kube::runtime::controller::Action;
 use serde_json::json;
@@ -106,6 +108,22 @@ async fn a_user_that_no_watch_has_shown_yet_holds_too() {
     stage.house.delete();
     stage.house.pass().await.unwrap();
     assert_eq!(stage.house.condition("Terminating"), Some(("True".to_owned(), "InUse".to_owned())));
+}
+
+#[tokio::test]
+async fn a_hold_that_no_watch_knows_of_is_looked_at_again() {
+    let stage = Stage::with_ready_connection().await;
+    stage.house.is_used();
+    stage.house.context.index.with(|index| index.remove(&Kind::Deployment, "shop", "api"));
+    stage.house.delete();
+    for _ in 0..2 {
+        assert_eq!(stage.house.pass().await.unwrap(), Action::requeue(Duration::from_secs(30)));
+    }
+    stage.house.is_used();
+    assert_eq!(stage.house.pass().await.unwrap(), Action::await_change(), "the watch will tell");
+    stage.house.is_unused();
+    stage.house.pass().await.unwrap();
+    assert_eq!(stage.house.server.object(CONNECTION), None);
 }
 
 #[tokio::test]
