@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     api::Connection,
-    reconcile::{self, Context},
+    reconcile::{self, Context, rounds},
     usage::ConnectionRef,
 };
 
@@ -30,6 +30,7 @@ pub type Watched = DeserializeGuard<Connection>;
 
 /// Passes at once. Each takes a few milliseconds of the API server; more would only queue there.
 const CONCURRENCY: u16 = 32;
+const _: () = assert!(2 * rounds::PLACES <= CONCURRENCY as usize, "deletions leave half of the passes to others");
 /// How long the controller rests at most, so that its standstill is noticed.
 const BEAT: Duration = Duration::from_secs(5);
 

@@ -11,6 +11,7 @@ pub mod observe;
 pub mod plan;
 pub mod recorder;
 pub mod resolve;
+pub mod rounds;
 pub mod seen;
 pub mod standing;
 
@@ -39,6 +40,7 @@ use events::Rotation;
 use plan::{Fate, Plan, Release, Surroundings};
 use recorder::Recorder;
 use resolve::SecretAccess;
+use rounds::Rounds;
 use seen::Seen;
 use standing::{Answer, Ready, Resolved, Standings};
 
@@ -97,6 +99,7 @@ pub struct Context {
     pub secrets: SecretAccess,
     /// Is told what the Ready conditions say.
     pub witness: Arc<dyn Witness>,
+    rounds: Rounds,
     standings: Mutex<Standings>,
 }
 
@@ -111,7 +114,8 @@ impl Context {
         secrets: SecretAccess,
         witness: Arc<dyn Witness>,
     ) -> Self {
-        Self { client, engine, index, cluster, recorder, secrets, witness, standings: Mutex::default() }
+        let (rounds, standings) = (Rounds::default(), Mutex::default());
+        Self { client, engine, index, cluster, recorder, secrets, witness, rounds, standings }
     }
 
     /// What is kept between passes. Never hold it across an await.
@@ -228,7 +232,10 @@ async fn pass(mut seen: Seen, context: &Context) -> Result<Action, Error> {
                 let answer = apply::adopt(&seen, &context.client).await?;
                 take(&mut seen, answer, context);
             }
-            Plan::AskLive => live = Some(ask_live(&seen, context).await),
+            Plan::AskLive => match ask_live(&seen, context).await {
+                Some(users) => live = Some(users),
+                None => return Ok(Action::requeue(rounds::PAUSE)),
+            },
             Plan::Explain => return explain(seen, &indexed, None, None, context).await,
             Plan::Hold(hold) => {
                 // A user that only the API server named may go before a watch has seen it, and then nobody tells.
@@ -241,13 +248,10 @@ async fn pass(mut seen: Seen, context: &Context) -> Result<Action, Error> {
     }
 }
 
-/// Asks the API server, and not a watch, who uses the Connection now.
-async fn ask_live(seen: &Seen, context: &Context) -> Users {
+/// Asks the API server, and not a watch, who uses the Connection now; `None` where too many ask already.
+async fn ask_live(seen: &Seen, context: &Context) -> Option<Users> {
     let claim = live::Claim { name: seen.name().to_owned(), secrets: seen.used_secrets.clone() };
-    let kinds = Kind::BUILT_IN;
-    let mut found = live::users_now(&context.client, &kinds, seen.namespace(), &[claim]).await;
-    // One claim, one answer; without it nothing is known.
-    found.users.pop().unwrap_or_else(|| Users::new(Vec::new(), kinds.to_vec()))
+    context.rounds.users(&context.client, seen.namespace(), claim).await
 }
 
 async fn let_go(seen: Seen, release: Release, context: &Context) -> Result<Action, Error> {

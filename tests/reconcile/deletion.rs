@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use connection_operator::{reconcile::plan::Fate, usage::Kind};
+use futures::future::join_all;
 use kube::runtime::controller::Action;
 use serde_json::json;
 
@@ -64,6 +65,54 @@ async fn an_unused_connection_is_released_after_one_list_of_each_kind_and_with_o
     assert_eq!(stage.house.server.object(CONNECTION), None);
     stage.house.pass().await.unwrap();
     assert_eq!(stage.house.server.news(), [""; 0]);
+}
+
+#[tokio::test]
+async fn many_that_go_at_once_never_have_more_than_two_rounds_of_lists_under_way() {
+    // One namespace, and ten.
+    for namespaces in [1, 10] {
+        let server = Server::default();
+        let house = House::new(&server);
+        let marked = many_marked(&server, 10, namespaces);
+        let passed = join_all(marked.iter().map(|path| house.pass_over(server.object(path).unwrap()))).await;
+        assert!(passed.iter().all(Result::is_ok), "{passed:#?}");
+        assert!(marked.iter().all(|path| server.object(path).is_none()), "all are let go");
+        assert!(server.most_lists_at_once() <= 2 * 4, "{}", server.most_lists_at_once());
+        let listed = server.news().iter().filter(|line| line.starts_with("LIST ")).count();
+        // Two that find nobody before them, and one for all that have waited.
+        let rounds = if namespaces == 1 { 3 } else { 10 };
+        assert_eq!(listed, rounds * 7);
+    }
+}
+
+#[tokio::test]
+async fn many_that_wait_for_a_round_leave_room_for_others() {
+    let server = Server::default();
+    let house = House::new(&server);
+    let marked = many_marked(&server, 20, 20);
+    let passed = join_all(marked.iter().map(|path| house.pass_over(server.object(path).unwrap()))).await;
+    let later = passed.iter().filter(|passed| passed.as_ref().unwrap() == &Action::requeue(Duration::from_secs(1)));
+    assert_eq!(later.count(), 4);
+    let left: Vec<_> = marked.iter().filter_map(|path| server.object(path)).collect();
+    assert_eq!(left.len(), 4);
+    for object in left {
+        house.pass_over(object).await.unwrap();
+    }
+    assert!(marked.iter().all(|path| server.object(path).is_none()));
+}
+
+/// Stores so many Connections that are being deleted, in so many namespaces; their paths.
+fn many_marked(server: &Server, number: usize, namespaces: usize) -> Vec<String> {
+    let store = |at: usize| {
+        let (name, namespace) = (format!("orders-{at}"), format!("shop-{}", at % namespaces));
+        let path = format!("/apis/connectivity.dev/v1alpha1/namespaces/{namespace}/connections/{name}");
+        let mut object = marked(1);
+        object["metadata"]["name"] = json!(name);
+        object["metadata"]["namespace"] = json!(namespace);
+        server.store(&path, object);
+        path
+    };
+    (0..number).map(store).collect()
 }
 
 #[tokio::test]

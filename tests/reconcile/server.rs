@@ -63,6 +63,8 @@ struct State {
     log: Vec<Request>,
     rules: Vec<(String, Fault)>,
     nth: Option<(usize, Fault)>,
+    listing: usize,
+    most_listing: usize,
 }
 
 impl Server {
@@ -151,6 +153,23 @@ impl Server {
         self.0.killed.notified().await;
     }
 
+    /// Most lists that were under way at once.
+    pub fn most_lists_at_once(&self) -> usize {
+        self.with(|state| state.most_listing)
+    }
+
+    /// A list takes some turns of the runtime, in which other requests come.
+    async fn list(&self) {
+        self.with(|state| {
+            state.listing += 1;
+            state.most_listing = state.most_listing.max(state.listing);
+        });
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
+        self.with(|state| state.listing -= 1);
+    }
+
     fn with<R>(&self, work: impl FnOnce(&mut State) -> R) -> R {
         work(&mut self.0.state.lock().unwrap())
     }
@@ -166,6 +185,9 @@ impl Server {
             content_type: content_type.to_owned(),
             body: serde_json::from_slice(&bytes).unwrap_or_default(),
         };
+        if request.method == "GET" && request.is_list() {
+            self.list().await;
+        }
         let broken = || Err(io::Error::from(io::ErrorKind::ConnectionReset).into());
         match self.with(|state| state.meet(&request)) {
             None => Ok(self.with(|state| state.answer(&request))),
