@@ -3,7 +3,12 @@
 //!
 //! This is the one place that knows where a kind keeps its pod template. It does no I/O and knows no connection.
 
-use std::{borrow::Cow, collections::BTreeMap, fmt, sync::Arc};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 use kube::{
@@ -16,6 +21,16 @@ use crate::secret::Digest;
 
 /// The annotation by which an object, or its pod template, says which Connections of its namespace it uses.
 pub const USES: &str = "connectivity.dev/uses";
+
+/// Most Connections that one object can name. Each is kept for as long as the object is there, and an annotation has room for
+/// tens of thousands, once more on each of a workload's pods.
+pub const NAMES_LIMIT: usize = 64;
+
+/// Most Secrets of one object that are kept: twice as many, since a workload takes Secrets for other purposes too.
+pub const SECRETS_LIMIT: usize = 128;
+
+/// Longest name of a Connection or a Secret, in bytes.
+const NAME_LIMIT: usize = 253;
 
 /// A kind of which objects can count as users. Kinds are ordered by name.
 ///
@@ -95,12 +110,19 @@ impl Uid {
 }
 
 /// Something in an object's own namespace that the object refers to.
+///
+/// An object that refers to more than is kept of one object is taken to refer to all there is: a deletion waits for one object
+/// too many, and for none too few.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Target {
     /// The Connection of this name, by annotation.
     Named(Arc<str>),
+    /// Every Connection: the annotation names more than are kept.
+    EveryConnection,
     /// The Secret of this name, in a pod template.
     Secret(Arc<str>),
+    /// Every Secret: the pod template takes more than are kept.
+    EverySecret,
 }
 
 /// Whether an object can still use anything.
@@ -161,12 +183,9 @@ pub fn reference(kind: &Kind, object: &Object) -> Reference {
     let on_object = metadata.annotations.as_ref().and_then(|all| all.get(USES));
     let on_template = template.and_then(|template| template.metadata.annotations.as_ref()?.uses.as_ref());
     let named = on_object.into_iter().chain(on_template).flat_map(|list| names(list));
-    let mut targets: Vec<Target> = named.map(|name| Target::Named(name.into())).collect();
-    if let Some(pod) = pod {
-        targets.extend(pod.secrets().map(|name| Target::Secret(name.into())));
-    }
-    targets.sort_unstable();
-    targets.dedup();
+    let taken = pod.into_iter().flat_map(Spec::secrets);
+    let mut targets = bounded(named, NAMES_LIMIT, Target::Named, Target::EveryConnection);
+    targets.extend(bounded(taken, SECRETS_LIMIT, Target::Secret, Target::EverySecret));
     Reference {
         kind: kind.clone(),
         namespace: metadata.namespace.as_deref().unwrap_or_default().into(),
@@ -222,7 +241,30 @@ impl Resource for Object {
 
 /// The names in the value of [`USES`].
 fn names(list: &str) -> impl Iterator<Item = &str> {
-    list.split(',').map(str::trim).filter(|name| !name.is_empty())
+    list.split(',').map(str::trim)
+}
+
+/// The targets of these names, sorted, without duplicates; `every` where they are more than `most`.
+fn bounded<'a>(
+    names: impl Iterator<Item = &'a str>,
+    most: usize,
+    one: fn(Arc<str>) -> Target,
+    every: Target,
+) -> Vec<Target> {
+    let mut distinct = BTreeSet::new();
+    for name in names.filter(|name| is_name(name)) {
+        distinct.insert(name);
+        if distinct.len() > most {
+            return vec![every];
+        }
+    }
+    distinct.into_iter().map(|name| one(name.into())).collect()
+}
+
+/// Whether a Connection or a Secret can have this name. What is none refers to nothing, however long it is.
+fn is_name(name: &str) -> bool {
+    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'.';
+    (1..=NAME_LIMIT).contains(&name.len()) && name.bytes().all(inner)
 }
 
 fn controller(metadata: &ObjectMeta) -> Option<Uid> {
@@ -493,6 +535,48 @@ mod tests {
             given["metadata"]["annotations"] = json!({USES: "events, zoo", "other": "no"});
             assert!(read(&kind, given).targets.contains(&Target::Named("zoo".into())), "{kind}");
         }
+    }
+
+    /// As many names of four letters as fit into what the API server allows of annotations.
+    fn a_very_long_list() -> String {
+        let names: Vec<String> = (0..52_000).map(|n| format!("{n:04x}")).collect();
+        names.join(",")
+    }
+
+    #[test]
+    fn an_object_that_names_more_connections_than_are_kept_uses_every_one() {
+        for kind in Kind::BUILT_IN {
+            let mut given = object(&kind, &json!({}), &json!({USES: a_very_long_list()}));
+            assert!(*read(&kind, given.clone()).targets == [Target::EveryConnection], "{kind}");
+            given["metadata"]["annotations"] = json!({USES: "a"});
+            assert!(kind == Kind::Pod || *read(&kind, given).targets == [Target::EveryConnection], "{kind}");
+        }
+        let list = |count: usize| (0..count).map(|n| format!("a-{n},a-{n}, ,")).collect::<Vec<_>>().concat();
+        let named = |count| read(&Kind::Pod, object(&Kind::Pod, &pod(), &json!({USES: list(count)}))).targets;
+        assert_eq!(named(NAMES_LIMIT).len(), NAMES_LIMIT + EVERY_PLACE.len());
+        let more = [vec![Target::EveryConnection], secrets(&EVERY_PLACE)].concat();
+        assert_eq!(named(NAMES_LIMIT + 1).to_vec(), more);
+    }
+
+    #[test]
+    fn an_object_that_takes_more_secrets_than_are_kept_uses_whatever_has_one() {
+        let taken = |count: usize| {
+            let sources: Vec<Value> = (0..count).map(|n| json!({"secretRef": {"name": format!("s-{n}")}})).collect();
+            let pod = json!({"containers": [{"envFrom": sources}, {"envFrom": sources}]});
+            read(&Kind::Job, object(&Kind::Job, &pod, &json!({USES: "a"}))).targets
+        };
+        assert_eq!(taken(SECRETS_LIMIT).len(), SECRETS_LIMIT + 1);
+        assert!(*taken(5_000) == [Target::Named("a".into()), Target::EverySecret]);
+    }
+
+    #[test]
+    fn what_can_be_no_name_refers_to_nothing() {
+        let long = "a".repeat(NAME_LIMIT + 1);
+        let sources = json!([{"secretRef": {"name": long}}, {"secretRef": {"name": "{\"a\"}"}}]);
+        let pod = json!({"containers": [{"envFrom": sources}]});
+        let list = format!("Orders,{long},ä,a b,a\nb,{}", &long[1..]);
+        let found = read(&Kind::Pod, object(&Kind::Pod, &pod, &json!({USES: list})));
+        assert_eq!(found.targets.to_vec(), [Target::Named(long[1..].into())]);
     }
 
     #[test]

@@ -153,12 +153,11 @@ impl Index {
     pub fn users(&self, connection: &ConnectionRef) -> Users {
         let ConnectionRef { namespace, name } = connection;
         let mut counting: BTreeMap<ObjectKey, User> = BTreeMap::new();
-        let secrets = self.claims.get(connection).into_iter().flatten();
-        let targets = secrets.map(|secret| Target::Secret(secret.clone())).chain([Target::Named(name.clone())]);
-        for target in targets {
+        let secrets = self.claims.get(connection).map(AsRef::as_ref).unwrap_or_default();
+        for target in targets_of(name, secrets) {
             let via = match target {
-                Target::Named(_) => Via::Annotation,
-                Target::Secret(_) => Via::Secret,
+                Target::Named(_) | Target::EveryConnection => Via::Annotation,
+                Target::Secret(_) | Target::EverySecret => Via::Secret,
             };
             for (key, entry) in self.referring(namespace, target) {
                 let user = User {
@@ -202,15 +201,25 @@ impl Index {
                         affected.insert(connection);
                     }
                 }
-                Target::Secret(secret) => {
-                    let first = (namespace.clone(), secret.clone(), Arc::from(""));
-                    let claimed = self.claimed.range(first..).take_while(|(n, s, _)| n == namespace && s == secret);
-                    affected.extend(
-                        claimed.map(|(_, _, name)| ConnectionRef { namespace: namespace.clone(), name: name.clone() }),
-                    );
+                Target::EveryConnection => {
+                    let first = ConnectionRef { namespace: namespace.clone(), name: Arc::from("") };
+                    let here = self.claims.range(first..).take_while(|(known, _)| known.namespace == *namespace);
+                    affected.extend(here.map(|(known, _)| known.clone()));
                 }
+                Target::Secret(secret) => affected.extend(self.claiming(namespace, Some(secret))),
+                Target::EverySecret => affected.extend(self.claiming(namespace, None)),
             }
         }
+    }
+
+    /// The known connections of `namespace` that use `secret`; `None`: that use any.
+    fn claiming(&self, namespace: &Arc<str>, secret: Option<&Arc<str>>) -> impl Iterator<Item = ConnectionRef> {
+        let first = (namespace.clone(), secret.cloned().unwrap_or_default(), Arc::from(""));
+        let wanted = move |(n, s, _): &&(Arc<str>, Arc<str>, Arc<str>)| {
+            n == namespace && secret.is_none_or(|secret| s == secret)
+        };
+        let claimed = self.claimed.range(first..).take_while(wanted);
+        claimed.map(|(namespace, _, name)| ConnectionRef { namespace: namespace.clone(), name: name.clone() })
     }
 
     /// Takes an object out with its edges. Returns the connections that it concerned.
@@ -246,6 +255,16 @@ impl Index {
     fn epoch(&self, kind: &Kind, namespace: &str) -> u32 {
         self.listing_of(kind, namespace).map_or(0, |listing| listing.epoch)
     }
+}
+
+/// What refers to a connection of this name that uses `secrets`. By the annotation comes last: where both hold it is told.
+pub(super) fn targets_of(name: &Arc<str>, secrets: &[Arc<str>]) -> Vec<Target> {
+    let mut targets: Vec<Target> = secrets.iter().cloned().map(Target::Secret).collect();
+    if !secrets.is_empty() {
+        targets.push(Target::EverySecret);
+    }
+    targets.extend([Target::Named(name.clone()), Target::EveryConnection]);
+    targets
 }
 
 #[derive(Debug)]
@@ -313,6 +332,7 @@ impl Pool {
         match target {
             Target::Named(name) => Target::Named(self.share(&name)),
             Target::Secret(name) => Target::Secret(self.share(&name)),
+            every @ (Target::EveryConnection | Target::EverySecret) => every,
         }
     }
 }

@@ -4,7 +4,7 @@
 //! It reads each kind with the resourceVersion unset, which is answered from the newest state. What the answer means for a
 //! deletion is decided by the reconciler.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use futures::{StreamExt as _, future::BoxFuture, stream};
 use kube::{Api, Client, api::ListParams};
@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use super::{
     ConnectionRef,
     extract::{Kind, Object, Reference, Target, reference},
-    index::{Index, KindState, Scope},
+    index::{Index, KindState, Scope, targets_of},
     served::{Served, served},
     users::Users,
 };
@@ -103,9 +103,9 @@ pub async fn users_now(client: &Client, kinds: &[Kind], namespace: &str, claims:
 }
 
 impl Claim {
-    fn targets(&self) -> impl Iterator<Item = Target> {
-        let secrets = self.secrets.iter().map(|secret| Target::Secret(secret.as_str().into()));
-        secrets.chain([Target::Named(self.name.as_str().into())])
+    fn targets(&self) -> Vec<Target> {
+        let secrets: Vec<Arc<str>> = self.secrets.iter().map(|secret| secret.as_str().into()).collect();
+        targets_of(&self.name.as_str().into(), &secrets)
     }
 }
 
@@ -156,6 +156,7 @@ mod tests {
 
     use super::{
         super::{
+            extract::USES,
             fake::{self, Answer, page, pod},
             users::User,
         },
@@ -189,6 +190,25 @@ mod tests {
         paths.dedup();
         assert_eq!((paths.len(), log.lock().unwrap().len()), (7, 7));
         assert!(paths.iter().all(|path| path.contains("/namespaces/shop/")));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_object_that_refers_to_more_than_is_kept_is_a_user_of_all() {
+        let (client, _) = fake::client(|asked, _| {
+            let names = |prefix: char| (0..1_000).map(move |n| format!("{prefix}-{n}"));
+            let mut named = pod("named", "other");
+            named["metadata"]["annotations"] = json!({USES: names('c').collect::<Vec<_>>().join(",")});
+            let mut taken = pod("taken", "other");
+            let sources: Vec<_> = names('s').map(|name| json!({"secretRef": {"name": name}})).collect();
+            taken["spec"] = json!({"containers": [{"name": "c", "envFrom": sources}]});
+            if asked.is_for("pods") { page(&[named, taken], "") } else { page(&[], "") }
+        });
+        let bare = Claim { name: "bare".into(), secrets: Vec::new() };
+        let found = users_now(&client, &[Kind::Pod], "shop", &[claims(), vec![bare]].concat()).await;
+        assert_eq!(
+            found.users.iter().map(|users| names(&users.list)).collect::<Vec<_>>(),
+            [vec!["named", "taken"], vec!["named", "taken"], vec!["named"]]
+        );
     }
 
     #[tokio::test(start_paused = true)]

@@ -2,11 +2,13 @@
 
 use super::*;
 
-/// `Kind/name` with what it refers to: `@x` the Connection x, `x` the Secret x.
+/// `Kind/name` with what it refers to: `@x` the Connection x, `x` the Secret x, `@*` and `*` every one.
 fn object(namespace: &str, kind: Kind, name: &str, targets: &[&str]) -> Reference {
-    let target = |text: &&str| match text.strip_prefix('@') {
-        Some(name) => Target::Named(name.into()),
-        None => Target::Secret((*text).into()),
+    let target = |text: &&str| match (text.strip_prefix('@'), *text) {
+        (Some("*"), _) => Target::EveryConnection,
+        (Some(name), _) => Target::Named(name.into()),
+        (None, "*") => Target::EverySecret,
+        (None, name) => Target::Secret(name.into()),
     };
     let mut targets: Vec<Target> = targets.iter().map(target).collect();
     targets.sort();
@@ -60,6 +62,22 @@ fn the_annotation_is_told_where_both_hold() {
     let mut index = index();
     index.apply(object("shop", Kind::Pod, "p", &["s", "t", "@a"]));
     assert_eq!(shown(&index, &shop("a")), ["Pod/p Annotation"]);
+}
+
+#[test]
+fn an_object_that_refers_to_more_than_is_kept_uses_all_of_its_namespace() {
+    let mut index = index();
+    assert_eq!(index.apply(object("shop", Kind::Pod, "p", &["*"])), [shop("a"), shop("b")]);
+    assert_eq!(shown(&index, &shop("a")), ["Pod/p Secret"]);
+    assert!(shown(&index, &shop("c")).is_empty(), "it has no Secret");
+    assert_eq!(index.apply(object("shop", Kind::Pod, "p", &["@*", "*"])), [shop("a"), shop("b"), shop("c")]);
+    for name in ["a", "b", "c"] {
+        assert_eq!(shown(&index, &shop(name)), ["Pod/p Annotation"]);
+    }
+    assert!(shown(&index, &ConnectionRef::new("other", "a")).is_empty());
+    index.claim(&shop("later"), []);
+    assert_eq!(shown(&index, &shop("later")), ["Pod/p Annotation"]);
+    assert_eq!(index.remove(&Kind::Pod, "shop", "p"), [shop("a"), shop("b"), shop("c"), shop("later")]);
 }
 
 #[test]
@@ -176,8 +194,10 @@ fn names_that_are_no_longer_used_do_not_pile_up() {
 fn plainly(objects: &[Reference], connection: &ConnectionRef, secrets: &[String]) -> Vec<(Kind, String, Via)> {
     let via = |object: &Reference| {
         let counts = object.progress == Progress::Counts && object.namespace == connection.namespace;
-        let named = object.targets.contains(&Target::Named(connection.name.clone()));
-        let takes = secrets.iter().any(|secret| object.targets.contains(&Target::Secret(secret.as_str().into())));
+        let refers = |target: Target| object.targets.contains(&target);
+        let named = refers(Target::Named(connection.name.clone())) || refers(Target::EveryConnection);
+        let takes = |secret: &String| refers(Target::Secret(secret.as_str().into())) || refers(Target::EverySecret);
+        let takes = secrets.iter().any(takes);
         match (counts, named, takes) {
             (true, true, _) => Some(Via::Annotation),
             (true, false, true) => Some(Via::Secret),
@@ -217,7 +237,7 @@ fn random_object(dice: &mut Dice) -> Reference {
     let namespace = *dice.pick(&["shop", "other"]);
     let kind = dice.pick(&Kind::BUILT_IN).clone();
     let name = format!("o{}", dice.below(4));
-    let words = ["s", "t", "u", "@a", "@b", "@c"];
+    let words = ["s", "t", "u", "@a", "@b", "@c", "*", "@*"];
     let targets: Vec<&str> =
         (0..dice.below(3)).map(|_| *dice.pick(&words)).collect::<BTreeSet<_>>().into_iter().collect();
     let owner = format!("{namespace}/{}/o{}", dice.pick(&Kind::BUILT_IN), dice.below(4));
