@@ -1,5 +1,6 @@
 //! The annotations and the finalizer of the contract, and how they are read from a Connection.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt as _;
 
 use super::Connection;
@@ -19,8 +20,24 @@ pub const USES: &str = "connectivity.dev/uses";
 /// Holds a Connection while anything uses it.
 pub const FINALIZER: &str = "connectivity.dev/in-use";
 
+/// The annotations on a Connection that are looked at.
+pub const WATCHED: [&str; 3] = [REQUESTED_AT, FLUX_REQUESTED_AT, FORCE_DELETE];
+
 /// Longest request that is told apart from another, in bytes; `status.lastHandledReconcileAt` has room for no more.
 pub const REQUEST_LIMIT: usize = 256;
+
+/// Drops what nobody reads of a Connection's `metadata`: managed fields, labels, and of annotations all but the first
+/// [`REQUEST_LIMIT`] bytes of those in [`WATCHED`]. What is kept of a Connection is not as large as its owner likes.
+pub fn prune(metadata: &mut ObjectMeta) {
+    metadata.managed_fields = None;
+    metadata.labels = None;
+    let Some(annotations) = &mut metadata.annotations else { return };
+    annotations.retain(|key, _| WATCHED.contains(&key.as_str()));
+    for value in annotations.values_mut() {
+        value.truncate(value.floor_char_boundary(REQUEST_LIMIT));
+        value.shrink_to_fit();
+    }
+}
 
 impl Connection {
     /// The newest request to probe now: of the two annotations, the later in text order, cut at [`REQUEST_LIMIT`] bytes.
@@ -73,6 +90,26 @@ mod tests {
     fn a_request_of_any_length_fits_into_its_echo() {
         let long = annotated(&[(REQUESTED_AT, &"ü".repeat(4000))]);
         assert!(long.requested_at().is_some_and(|echo| echo.len() <= REQUEST_LIMIT && echo.starts_with('ü')));
+    }
+
+    #[test]
+    fn what_is_dropped_of_a_connection_changes_nothing_that_is_read() {
+        let long = "t".repeat(REQUEST_LIMIT + 1);
+        for pairs in [
+            [(REQUESTED_AT, "1"), (FLUX_REQUESTED_AT, "2"), (FORCE_DELETE, "true")],
+            [(REQUESTED_AT, &long), (FLUX_REQUESTED_AT, "t"), (FORCE_DELETE, &long)],
+            [(REQUESTED_AT, &long), (FLUX_REQUESTED_AT, &long[1..]), ("other", "true")],
+        ] {
+            let whole = annotated(&pairs);
+            let mut pruned = whole.clone();
+            prune(&mut pruned.metadata);
+            assert_eq!(pruned.requested_at(), whole.requested_at());
+            assert_eq!(pruned.is_force_deleted(), whole.is_force_deleted());
+            assert!(pruned.annotations().values().all(|value| value.len() <= REQUEST_LIMIT));
+        }
+        let mut none = connection();
+        prune(&mut none.metadata);
+        assert_eq!(none.metadata.annotations, None);
     }
 
     #[test]

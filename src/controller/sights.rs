@@ -20,7 +20,7 @@ use kube::{
 };
 
 use crate::{
-    api::annotations::{FLUX_REQUESTED_AT, FORCE_DELETE, REQUESTED_AT},
+    api::annotations::{self, WATCHED},
     net::World,
     reconcile::{
         Context,
@@ -89,7 +89,7 @@ impl Sight<Watched> for Connections {
     }
 
     fn apply(&mut self, mut object: Watched) {
-        object.meta_mut().managed_fields = None;
+        annotations::prune(object.meta_mut());
         let Some(name) = reference(object.meta()) else { return };
         let mark = mark(object.meta());
         self.listed.insert(name.clone());
@@ -330,8 +330,105 @@ fn reference(metadata: &ObjectMeta) -> Option<ConnectionRef> {
 fn mark(metadata: &ObjectMeta) -> Mark {
     let mut hasher = DefaultHasher::new();
     let annotation = |key: &str| metadata.annotations.as_ref().and_then(|found| found.get(key));
-    let watched = [REQUESTED_AT, FLUX_REQUESTED_AT, FORCE_DELETE].map(annotation);
+    let watched = WATCHED.map(annotation);
     let marked = metadata.deletion_timestamp.is_some();
     (metadata.generation, &metadata.finalizers, marked, watched).hash(&mut hasher);
     Mark { uid: metadata.uid.clone().unwrap_or_default(), rest: hasher.finish() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+
+    use kube::{Client, core::DeserializeGuard, runtime::events::Reporter};
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::{
+        api::{
+            annotations::{FINALIZER, FLUX_REQUESTED_AT, FORCE_DELETE, REQUESTED_AT},
+            spec,
+        },
+        connections::ConnectionType,
+        controller::queue::queue,
+        failure::{Reason, Report as Found},
+        net::{Policy, SystemResolver},
+        probing::{
+            Subject,
+            engine::{self, Engine},
+        },
+        reconcile::{self, Cluster, recorder::Recorder, resolve::SecretAccess},
+        usage::{Index, SharedIndex},
+    };
+
+    struct Nobody;
+
+    impl engine::Witness for Nobody {
+        fn probed(&self, _: &Subject, _: ConnectionType, _: &Found) {}
+        fn held_back(&self, _: &Subject, _: ConnectionType, _: &Found) {}
+        fn load(&self, _: usize, _: usize) {}
+    }
+
+    impl reconcile::Witness for Nobody {
+        fn shown(&self, _: ConnectionType, _: Option<Reason>, _: Option<Reason>) {}
+    }
+
+    /// What passes share, with an API server that never answers.
+    fn context() -> Arc<Context> {
+        let silent = tower::service_fn(|_: http::Request<kube::client::Body>| {
+            std::future::pending::<Result<http::Response<kube::client::Body>, std::io::Error>>()
+        });
+        let client = Client::new(silent, "default");
+        let world = World::new(Policy::default(), Arc::new(SystemResolver), 1);
+        let engine = Engine::new(NonZeroUsize::MIN, world, Arc::new(Nobody), |_| {});
+        let reporter = Reporter { controller: "connection-operator".to_owned(), instance: None };
+        Arc::new(Context::new(
+            client.clone(),
+            engine,
+            SharedIndex::new(Index::default()),
+            Arc::new(Cluster::default()),
+            Recorder::new(client, reporter),
+            SecretAccess::Watched,
+            Arc::new(Nobody),
+        ))
+    }
+
+    #[tokio::test]
+    async fn of_a_connection_is_kept_what_is_looked_at_and_not_what_its_owner_writes_beside_it() {
+        let mut writer = Writer::new(());
+        let store = writer.as_reader();
+        writer.apply_watcher_event(&Event::Init);
+        writer.apply_watcher_event(&Event::InitDone);
+        let (waker, _wakes) = queue();
+        let mut sight = Connections::new(Arc::new(Mutex::new(writer)), waker, context(), Arc::new(|_| {}));
+        let connection: Value = serde_json::to_value(spec::tests::connection()).unwrap();
+        let large = "x".repeat(200 * 1024);
+        for (name, spec) in [("whole", connection["spec"].clone()), ("broken", json!({"type": "unheard of"}))] {
+            let object: DeserializeGuard<_> = serde_json::from_value(json!({
+                "apiVersion": "connectivity.dev/v1alpha1", "kind": "Connection", "spec": spec,
+                "metadata": {
+                    "name": name, "namespace": "shop", "uid": name, "resourceVersion": "7", "generation": 3,
+                    "deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["other", FINALIZER],
+                    "ownerReferences": [{"apiVersion": "v1", "kind": "X", "name": "x", "uid": "u-x"}],
+                    "labels": {"a": large},
+                    "annotations": {
+                        "a": large, "kubectl.kubernetes.io/last-applied-configuration": large,
+                        REQUESTED_AT: large, FLUX_REQUESTED_AT: "2", FORCE_DELETE: "true",
+                    },
+                    "managedFields": [{"manager": large, "operation": "Apply", "fieldsV1": {}}],
+                },
+            }))
+            .unwrap();
+            let before = Watched::meta(&object).clone();
+            sight.apply(object);
+            let kept = store.find(|object| object.meta().name.as_deref() == Some(name)).unwrap().meta().clone();
+            let annotations = kept.annotations.clone().unwrap();
+            assert_eq!(annotations.keys().map(String::as_str).collect::<BTreeSet<_>>(), BTreeSet::from(WATCHED));
+            assert_eq!((&*annotations[FLUX_REQUESTED_AT], &*annotations[FORCE_DELETE]), ("2", "true"));
+            assert!(serde_json::to_string(&kept).unwrap().len() < 2048);
+            let expected =
+                ObjectMeta { annotations: kept.annotations.clone(), labels: None, managed_fields: None, ..before };
+            assert_eq!(kept, expected);
+        }
+    }
 }
