@@ -6,7 +6,7 @@ pub mod child;
 mod labour;
 mod witness;
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{net::IpAddr, num::NonZeroU32, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -33,7 +33,7 @@ use crate::{
     net::{
         World,
         policy::{Policy, Rule},
-        resolve::SystemResolver,
+        resolve::{LOOKUPS, SystemResolver},
     },
     observability::{
         health::{Health, Need},
@@ -51,17 +51,31 @@ use witness::reporter;
 /// A CRD that is not there is said to be missing after this; an API server that is slow at start is not.
 const MISSING_AFTER: Duration = Duration::from_secs(2);
 
+/// Threads for what blocks, beside those of lookups and probes: files, the names of API servers, the relays of children.
+const OTHER_THREADS: usize = 64;
+
 /// Runs the operator until a signal ends it.
 ///
 /// # Errors
 /// What could not be set up, or that the lead was lost: whoever started the process starts it again.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     telemetry::set_up(arguments.log_format, arguments.log_level)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no threads")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .max_blocking_threads(threads(arguments.probe_concurrency))
+        .build()
+        .context("no threads")?;
     let ended = runtime.block_on(live(arguments));
     // A probe that hangs in the system's resolver must not keep the process.
     runtime.shutdown_timeout(Duration::from_millis(100));
     ended
+}
+
+/// Most threads for what blocks: for each lookup one, for each probe one, and some for whatever else there is. So nobody waits for
+/// a thread because others do not end.
+fn threads(probes: NonZeroU32) -> usize {
+    let probes = usize::try_from(probes.get()).unwrap_or(usize::MAX);
+    probes.saturating_add(LOOKUPS + OTHER_THREADS)
 }
 
 async fn live(arguments: &Arguments) -> anyhow::Result<()> {

@@ -12,6 +12,7 @@ pub enum FailureClass {
     CredentialsMalformed,
     AddressNotAllowed,
     TooManyTargets,
+    TooManyLookups,
     NameResolutionFailed,
     ConnectionRefused,
     ConnectionClosed,
@@ -60,13 +61,14 @@ pub struct Row {
 
 impl FailureClass {
     /// Every class.
-    pub const ALL: [Self; 37] = [
+    pub const ALL: [Self; 38] = [
         Self::SecretNotFound,
         Self::SecretKeyMissing,
         Self::SecretNotReadable,
         Self::CredentialsMalformed,
         Self::AddressNotAllowed,
         Self::TooManyTargets,
+        Self::TooManyLookups,
         Self::NameResolutionFailed,
         Self::ConnectionRefused,
         Self::ConnectionClosed,
@@ -124,6 +126,12 @@ impl FailureClass {
                 Unknown,
                 Reason::Throttled,
                 "{} was not dialled: the namespace has dialled too many new addresses in the last minute",
+            ),
+            Self::TooManyLookups => row(
+                Some(Reach),
+                Unknown,
+                Reason::Throttled,
+                "{} was not dialled: too many names wait for name servers that do not answer",
             ),
             Self::NameResolutionFailed => {
                 row(Some(Reach), False, Reason::NameResolutionFailed, "the host name of {} does not resolve")

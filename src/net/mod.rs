@@ -49,6 +49,7 @@ pub use stream::Stream;
 use ladder::Ladder;
 use obstacle::Miss;
 use policy::{Judgement, Why};
+use resolve::Lookups;
 use stream::Allowance;
 use targets::{Admission, Targets};
 use tls::{Impossible, Tls};
@@ -128,7 +129,7 @@ impl fmt::Display for Endpoint {
 /// What all probes of the process share: the egress policy, the resolver, the system's roots, and who dialled what.
 pub struct World {
     policy: RwLock<Arc<Policy>>,
-    resolver: Arc<dyn Resolver>,
+    lookups: Arc<Lookups>,
     ground: tls::Ground,
     targets: Mutex<Targets>,
     program: OnceLock<PathBuf>,
@@ -140,7 +141,7 @@ impl World {
     pub fn new(policy: Policy, resolver: Arc<dyn Resolver>, new_targets_per_minute: u32) -> Arc<Self> {
         Arc::new(Self {
             policy: RwLock::new(Arc::new(policy)),
-            resolver,
+            lookups: Lookups::new(resolver),
             ground: tls::Ground::new(),
             targets: Mutex::new(Targets::new(new_targets_per_minute)),
             program: OnceLock::new(),
@@ -238,7 +239,7 @@ impl Network {
     /// that is left. Enters `Reach`.
     ///
     /// # Errors
-    /// What did not pass, about `endpoint`: `NameResolutionFailed`, `AddressNotAllowed` where no address is allowed,
+    /// What did not pass, about `endpoint`: `NameResolutionFailed`, `TooManyLookups`, `AddressNotAllowed` where no address is allowed,
     /// `TooManyTargets`, else what the dialled addresses answered.
     pub async fn dial(&self, endpoint: &Endpoint) -> Result<Stream, Failure> {
         self.dial_until(endpoint, Instant::now() + self.remaining()).await
@@ -438,18 +439,12 @@ impl Network {
     }
 
     /// The addresses of `host`; an address stands for itself. A name server that is silent is given half of the time that is left,
-    /// so that it is known as the cause before the deadline strikes.
+    /// so that it is known as the cause before the deadline strikes. Waiting for a turn is a part of it.
     async fn resolve(&self, host: &str, left: Duration) -> Result<Vec<IpAddr>, Failure> {
         if let Ok(address) = host.parse() {
             return Ok(vec![address]);
         }
-        match timeout(left / 2, self.0.world.resolver.resolve(host)).await {
-            Ok(Ok(addresses)) => Ok(addresses),
-            Ok(Err(_)) => Err(Failure::new(FailureClass::NameResolutionFailed)),
-            Err(_elapsed) => {
-                Err(Failure::new(FailureClass::NameResolutionFailed).word("no name server answered in time"))
-            }
-        }
+        self.0.world.lookups.find(&self.0.namespace, host, Instant::now() + left / 2).await
     }
 
     /// Those of `found` that the policy allows, each once.
@@ -475,7 +470,8 @@ impl Network {
 
 /// Runs one look within `limit` and reports it. A panic is `Internal` and the deadline is `TimedOut`, both of the stage in
 /// progress; the work ends with the returned future, whatever happens to it. A thread of [`Network::block`] is waited for, and so is
-/// a child of [`Network::ask_child`], which is ended: the report is of the deadline, and comes when they are gone.
+/// a child of [`Network::ask_child`], which is ended: the report is of the deadline, and comes when they are gone. A lookup is not
+/// waited for: it has a turn of its own.
 pub async fn climb<F, W>(network: Network, limit: Duration, work: W) -> Report
 where
     W: FnOnce(Network) -> F + Send + 'static,

@@ -2,7 +2,7 @@
 
 use std::{
     net::Ipv4Addr,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 use rcgen::ExtendedKeyUsagePurpose;
@@ -10,6 +10,7 @@ use rustls::version::{TLS12, TLS13};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::{
+    resolve::{LOOKUPS, SHARE},
     stand_in::{
         Authority, Issued, Table, Validity, close, local_network, local_world, send, serve, serve_at, serve_tls,
         stay_silent,
@@ -448,6 +449,71 @@ async fn few_compute_at_once_and_one_that_nobody_waits_for_keeps_its_turn_until_
     looks.0.threads.close();
     looks.0.threads.wait().await;
     assert_eq!(free(), COMPUTING);
+}
+
+/// Name servers that know `db.test`, and are silent about all other names: who asks waits on a thread, as in the system's resolver.
+struct Silent {
+    ended: Arc<Mutex<std::sync::mpsc::Receiver<()>>>,
+    asked: AtomicUsize,
+}
+
+#[async_trait::async_trait]
+impl Resolver for Silent {
+    async fn resolve(&self, host: &str) -> std::io::Result<Vec<IpAddr>> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        let (ended, known) = (Arc::clone(&self.ended), host == "db.test");
+        let wait = move || known || ended.lock().unwrap().recv().is_ok();
+        let known = tokio::task::spawn_blocking(wait).await?;
+        if known { Ok(vec![Ipv4Addr::LOCALHOST.into()]) } else { Err(std::io::ErrorKind::TimedOut.into()) }
+    }
+}
+
+/// As many silent lookups as a namespace may have, and twice as many looks, on a runtime with one thread more.
+#[test]
+fn a_lookup_that_outlives_its_look_keeps_its_turn_and_delays_neither_the_report_nor_anybody_else() {
+    let one_more = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(SHARE + 1).build();
+    one_more.unwrap().block_on(async {
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let names = Arc::new(Silent { ended: Arc::new(Mutex::new(ended)), asked: AtomicUsize::new(0) });
+        let allowed = Policy::new(vec!["127.0.0.0/8".parse().unwrap()], Vec::new());
+        let world = World::new(allowed, Arc::clone(&names) as Arc<dyn Resolver>, 600);
+        let server = serve(|stream| send(stream, b"hello")).await;
+        let asked = || names.asked.load(Ordering::SeqCst);
+        let look = |namespace: &str, host: &str, limit: Duration| {
+            let endpoint = at(host, server.port());
+            let look = climb(world.network(namespace), limit, async move |net: Network| {
+                let mut stream = net.dial(&endpoint).await?;
+                assert_eq!(stream.read_u8().await.unwrap(), b'h');
+                net.compute(Proof::default).await
+            });
+            // Long before a silent lookup ends, which it does when it is told to.
+            timeout(LIMIT, look)
+        };
+        let short = Duration::from_secs(1);
+        let class = |report: Result<Report, _>| found(&report.expect("it waits for lookups")).1;
+
+        let looks = (0..2 * SHARE).map(|n| look("loud", &format!("db-{n}.silent.test"), short));
+        let mut classes: Vec<FailureClass> = futures::future::join_all(looks).await.into_iter().map(class).collect();
+        classes.sort_by_key(|class| *class == FailureClass::TooManyLookups);
+        assert_eq!(classes[..SHARE], [FailureClass::NameResolutionFailed; SHARE]);
+        assert_eq!(classes[SHARE..], [FailureClass::TooManyLookups; SHARE]);
+        assert_eq!((asked(), world.lookups.turns.available_permits()), (SHARE, LOOKUPS - SHARE));
+
+        // The lookup that runs is waited for.
+        assert_eq!(class(look("loud", "db-0.silent.test", short).await), FailureClass::NameResolutionFailed);
+        assert_eq!(class(look("loud", "db.test", short).await), FailureClass::TooManyLookups);
+        assert_eq!(asked(), SHARE);
+        for (namespace, host) in [("loud", "127.0.0.1"), ("calm", "127.0.0.1"), ("calm", "db.test")] {
+            let report = look(namespace, host, LIMIT).await.expect("it waits for lookups");
+            assert!(report.proof().is_some(), "{namespace} {host}: {report:?}");
+        }
+
+        drop(end);
+        let all = u32::try_from(LOOKUPS).unwrap();
+        drop(timeout(LIMIT, world.lookups.turns.acquire_many(all)).await.expect("every lookup gives its turn back"));
+        let report = look("loud", "db.test", LIMIT).await.expect("no lookup runs");
+        assert!(report.proof().is_some(), "{report:?}");
+    });
 }
 
 #[tokio::test]
