@@ -24,6 +24,15 @@ pub enum Leave {
     Wait,
 }
 
+/// Whom the end of a probe concerns that was let dial.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Concerned {
+    /// Those that waited for it.
+    pub waiting: Vec<Arc<str>>,
+    /// A rejection is over: whoever took it over rests for nothing.
+    pub refuted: bool,
+}
+
 /// Every credential in use, and what is known about it.
 #[derive(Debug, Default)]
 pub struct Rejections {
@@ -45,7 +54,7 @@ enum State {
     /// One login is in flight: the first, or the slow retry of a rejection.
     Checking(Option<Rejection>),
     /// The server has accepted it.
-    Accepted,
+    Accepted(Source),
     /// The server has rejected it.
     Rejected(Rejection),
 }
@@ -56,6 +65,16 @@ struct Rejection {
     /// Consecutive rejections.
     count: u32,
     retry_at: Instant,
+    source: Source,
+}
+
+/// From what something is known about a credential.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    /// From a login of this process.
+    Login,
+    /// From a status that was stored before this process started.
+    Status,
 }
 
 impl Rejections {
@@ -87,8 +106,8 @@ impl Rejections {
                 entry.waiting.push(Arc::clone(who));
                 Leave::Wait
             }
-            State::Accepted => {
-                entry.state = State::Accepted;
+            State::Accepted(source) => {
+                entry.state = State::Accepted(source);
                 Leave::Dial
             }
             State::Rejected(rejection) if rejection.retry_at <= now => {
@@ -103,46 +122,58 @@ impl Rejections {
         }
     }
 
-    /// Hears what came of a probe that was let dial; returns who waited for it.
-    pub fn heard(&mut self, credential: Digest, report: &Arc<Report>, lockout: Lockout, now: Instant) -> Vec<Arc<str>> {
-        let Some(entry) = self.known.get_mut(&credential) else { return Vec::new() };
+    /// Hears what came of a probe that was let dial.
+    pub fn heard(&mut self, credential: Digest, report: &Arc<Report>, lockout: Lockout, now: Instant) -> Concerned {
+        let Some(entry) = self.known.get_mut(&credential) else { return Concerned::default() };
+        let mut refuted = false;
         let state = std::mem::take(&mut entry.state);
         entry.state = if rejects(report) {
             let before = match state {
                 State::Checking(Some(rejection)) | State::Rejected(rejection) => rejection.count,
-                State::Checking(None) | State::Unproven | State::Accepted => 0,
+                State::Checking(None) | State::Unproven | State::Accepted(_) => 0,
             };
             let count = before.saturating_add(1);
             let retry_at = now + schedule::after_rejection(count, lockout);
-            State::Rejected(Rejection { report: Arc::clone(report), count, retry_at })
+            State::Rejected(Rejection { report: Arc::clone(report), count, retry_at, source: Source::Login })
         } else if matches!(report.at(Stage::Authenticate), Finding::Passed) {
             // Also where nobody checks a login: there is none that could be rejected, so nobody waits for another one's.
-            State::Accepted
+            refuted = matches!(state, State::Checking(Some(_)) | State::Rejected(_));
+            State::Accepted(Source::Login)
         } else {
             // No login was judged: what was known stays known.
             match state {
                 State::Checking(Some(rejection)) | State::Rejected(rejection) => State::Rejected(rejection),
                 State::Checking(None) | State::Unproven => State::Unproven,
-                State::Accepted => State::Accepted,
+                State::Accepted(source) => State::Accepted(source),
             }
         };
-        std::mem::take(&mut entry.waiting)
+        Concerned { waiting: std::mem::take(&mut entry.waiting), refuted }
     }
 
-    /// Takes a rejection over from a status that was stored before this process started; it waits one slow retry.
+    /// Takes a rejection over from a status that was stored before this process started; it waits one slow retry. Where another
+    /// status says that the same was accepted nobody knows which is newer: one login finds out, whenever the next one is due.
     pub fn remember(&mut self, credential: Digest, report: Arc<Report>, lockout: Lockout, now: Instant) {
         let entry = self.known.entry(credential).or_default();
-        if matches!(entry.state, State::Unproven) {
-            let retry_at = now + schedule::after_rejection(1, lockout);
-            entry.state = State::Rejected(Rejection { report, count: 1, retry_at });
+        let retry_at = now + schedule::after_rejection(1, lockout);
+        let rejection = Rejection { report, count: 1, retry_at, source: Source::Status };
+        match entry.state {
+            State::Unproven => entry.state = State::Rejected(rejection),
+            State::Checking(None) => entry.state = State::Checking(Some(rejection)),
+            State::Accepted(Source::Status) => entry.state = State::Rejected(Rejection { retry_at: now, ..rejection }),
+            State::Checking(Some(_)) | State::Accepted(Source::Login) | State::Rejected(_) => {}
         }
     }
 
-    /// Takes over from such a status that the values were accepted: siblings need not wait for one another's first login.
-    pub fn remember_accepted(&mut self, credential: Digest) {
+    /// Takes over from such a status that the values were accepted: siblings need not wait for one another's first login, but
+    /// where another status says that they were rejected.
+    pub fn remember_accepted(&mut self, credential: Digest, now: Instant) {
         let entry = self.known.entry(credential).or_default();
-        if matches!(entry.state, State::Unproven) {
-            entry.state = State::Accepted;
+        match &mut entry.state {
+            State::Unproven => entry.state = State::Accepted(Source::Status),
+            State::Checking(Some(rejection)) | State::Rejected(rejection) if rejection.source == Source::Status => {
+                rejection.retry_at = now;
+            }
+            State::Checking(_) | State::Accepted(_) | State::Rejected(_) => {}
         }
     }
 
@@ -157,7 +188,7 @@ impl Rejections {
     pub fn retry_at(&self, credential: Digest) -> Option<Instant> {
         match &self.known.get(&credential)?.state {
             State::Rejected(rejection) => Some(rejection.retry_at),
-            State::Unproven | State::Checking(_) | State::Accepted => None,
+            State::Unproven | State::Checking(_) | State::Accepted(_) => None,
         }
     }
 }
@@ -210,8 +241,8 @@ mod tests {
         let (mut rejections, a, b, now) = held();
         assert_eq!(rejections.ask(credential(), &a, now), Leave::Dial);
         assert_eq!(rejections.ask(credential(), &b, now), Leave::Wait);
-        let woken = rejections.heard(credential(), &failed(FailureClass::TimedOut), Lockout::Possible, now);
-        assert_eq!(woken, [Arc::clone(&b)]);
+        let heard = rejections.heard(credential(), &failed(FailureClass::TimedOut), Lockout::Possible, now);
+        assert_eq!(heard, Concerned { waiting: vec![Arc::clone(&b)], refuted: false });
         assert_eq!(rejections.ask(credential(), &b, now), Leave::Dial);
         assert_eq!(rejections.ask(credential(), &a, now), Leave::Wait);
         rejections.heard(credential(), &accepted(), Lockout::Possible, now);

@@ -270,11 +270,15 @@ impl<P: Clone> Roster<P> {
         self.permits.give_back(&ticket);
         if let Some((credential, lockout)) = credential {
             // Also where the outcome is dropped below: the server has counted the login.
-            for uid in self.rejections.heard(credential, report, lockout, now) {
+            let concerned = self.rejections.heard(credential, report, lockout, now);
+            for uid in concerned.waiting {
                 if let Some(entry) = self.entries.get_mut(&uid).filter(|e| e.activity == Activity::Waiting) {
                     entry.activity = Activity::Resting(now);
                 }
                 self.set_alarm(&uid);
+            }
+            if concerned.refuted {
+                self.wake_the_rejected(credential, now);
             }
         }
         let ended = match self.entries.get(&ticket.uid) {
@@ -285,6 +289,22 @@ impl<P: Clone> Roster<P> {
         ended
     }
 
+    /// A login was accepted that is known as rejected: whoever took that over looks as soon as it may.
+    fn wake_the_rejected(&mut self, credential: Digest, now: Instant) {
+        let mut woken = Vec::new();
+        for (uid, entry) in &mut self.entries {
+            let resting = matches!(entry.activity, Activity::Resting(_));
+            let rejected = entry.belief.verdict().reason().is_rejection();
+            if resting && rejected && entry.look.credential == Some(credential) {
+                entry.activity = Activity::Resting(entry.not_before(now));
+                woken.push(Arc::clone(uid));
+            }
+        }
+        for uid in woken {
+            self.set_alarm(&uid);
+        }
+    }
+
     fn first_sight(&mut self, look: Look<P>, now: Instant) {
         let spread = schedule::spread(&look.subject.uid, 0);
         let (belief, start) = match look.memory {
@@ -292,14 +312,16 @@ impl<P: Clone> Roster<P> {
             Some(memory) => {
                 let mut start = now + schedule::after_restart(&look.tempo, spread);
                 if let (Memory::Ready, Some(credential)) = (memory, look.credential) {
-                    self.rejections.remember_accepted(credential);
+                    self.rejections.remember_accepted(credential, now);
                 }
                 if let (Memory::NotReady(reason), Some(credential)) = (memory, look.credential)
                     && reason.is_rejection()
                 {
                     let report = Arc::new(remembered_rejection(reason));
                     self.rejections.remember(credential, report, look.lockout, now);
-                    start = now + schedule::after_rejection(1, look.lockout);
+                    if self.rejections.retry_at(credential).is_some() {
+                        start = now + schedule::after_rejection(1, look.lockout);
+                    }
                 }
                 (Belief::remembered(memory, now), start)
             }

@@ -189,6 +189,64 @@ fn after_a_restart_a_stored_rejection_waits_one_slow_retry() {
 }
 
 #[test]
+fn a_request_that_is_let_in_wakes_the_siblings() {
+    let (mut roster, now) = (Roster::new(permits(64)), Instant::now());
+    (0..10).for_each(|n| roster.set(with_secret(&format!("c{n}"), "one"), now));
+    let first = starts(&mut roster, now);
+    roster.ended(first[0].0, &failed(FailureClass::AccountLocked), now);
+    assert_eq!(roster.due(now).changes.len(), 9);
+    let unlocked = now + seconds(2);
+    roster.request("c9", unlocked);
+    let asked = starts(&mut roster, unlocked);
+    assert_eq!(asked.len(), 1);
+    roster.ended(asked[0].0, &passed(), unlocked);
+    assert_eq!(starts(&mut roster, unlocked).len(), 8);
+    let late = starts(&mut roster, now + schedule::MIN_GAP);
+    assert_eq!(late[0].1, first[0].1, "it had logged in less than five seconds before");
+}
+
+#[test]
+fn a_stored_green_and_a_stored_rejection_of_one_credential_are_judged_by_one_login_in_both_orders() {
+    let green = |uid: &str| Look { memory: Some(Memory::Ready), ..with_secret(uid, "one") };
+    let red = Look { memory: Some(Memory::NotReady(Reason::AccountLocked)), ..with_secret("red", "one") };
+    let (a, b) = (green("a"), green("b"));
+    for order in [[&red, &a, &b], [&a, &red, &b], [&a, &b, &red]] {
+        for outcome in [passed(), failed(FailureClass::AccountLocked)] {
+            let (mut roster, now) = (Roster::new(permits(64)), Instant::now());
+            for look in order {
+                roster.set(look.clone(), now);
+            }
+            let later = now + seconds(60);
+            let due = roster.due(later);
+            assert_eq!((due.starts.len(), due.changes), (1, Vec::new()), "no green takes what is only remembered");
+            assert_ne!(&*due.starts[0].subject.uid, "red");
+            roster.ended(due.starts[0].run, &outcome, later);
+            let others = starts(&mut roster, later).len();
+            if *outcome == *passed() {
+                assert_eq!(others, 2, "both others look for themselves");
+            } else {
+                assert_eq!(others + starts(&mut roster, later + seconds(7199)).len(), 0, "and it was one login");
+                for uid in ["a", "b", "red"] {
+                    assert_eq!(reason(&roster, uid), Reason::AccountLocked);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_stored_rejection_that_a_login_of_this_process_has_refuted_waits_for_nothing() {
+    let (mut roster, now) = (Roster::new(permits(8)), Instant::now());
+    roster.set(with_secret("new", "one"), now);
+    let run = starts(&mut roster, now)[0].0;
+    roster.ended(run, &passed(), now);
+    let memory = Some(Memory::NotReady(Reason::AccountLocked));
+    roster.set(Look { memory, ..with_secret("red", "one") }, now);
+    let soon = starts(&mut roster, now + seconds(60));
+    assert!(soon.iter().any(|(_, uid)| uid == "red"), "{soon:?}");
+}
+
+#[test]
 fn a_green_expires_although_no_probe_ends() {
     let (mut roster, now) = (Roster::new(permits(8)), Instant::now());
     roster.set(look("a", "one"), now);
