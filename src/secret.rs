@@ -40,7 +40,7 @@ impl fmt::Debug for SecretValue {
 }
 
 /// A fingerprint of values: equal for equal values, and of no use to find them. It is kept in memory and never shown.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest([u8; 32]);
 
 impl Digest {

@@ -93,7 +93,7 @@ impl Engine {
 
     /// Forgets a connection.
     pub fn remove(&self, uid: &str) {
-        self.roster().remove(uid);
+        self.roster().remove(uid, now());
     }
 
     /// What is believed about a connection; `None` where it was never handed in.

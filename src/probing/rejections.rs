@@ -3,7 +3,11 @@
 //!
 //! Pure: `now` is passed in. A credential is the fingerprint of namespace, Secret, values used, address or account, and user.
 
-use std::{collections::HashMap, sync::Arc, time::Instant};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::Instant,
+};
 
 use crate::{
     connections::Lockout,
@@ -12,6 +16,10 @@ use crate::{
 };
 
 use super::schedule;
+
+/// Most rejections that are kept although nobody uses the credential; each is some hundred bytes. Of more the one is forgotten
+/// that may be tried again first: it protects its account for the shortest time.
+const UNUSED: usize = 10_000;
 
 /// Whether a probe may log in with a credential now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,7 +33,7 @@ pub enum Leave {
 }
 
 /// Whom the end of a probe concerns that was let dial.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Concerned {
     /// Those that waited for it.
     pub waiting: Vec<Arc<str>>,
@@ -33,10 +41,12 @@ pub struct Concerned {
     pub refuted: bool,
 }
 
-/// Every credential in use, and what is known about it.
+/// Every credential in use, and what is known about it; and those that were rejected and that nobody uses now.
 #[derive(Debug, Default)]
 pub struct Rejections {
     known: HashMap<Digest, Entry>,
+    /// The rejected ones without holders, by when they may be tried again.
+    unused: BTreeSet<(Instant, Digest)>,
 }
 
 #[derive(Debug, Default)]
@@ -80,16 +90,16 @@ enum Source {
 impl Rejections {
     /// Counts one more Connection that uses the credential.
     pub fn hold(&mut self, credential: Digest) {
-        self.known.entry(credential).or_default().holders += 1;
+        self.in_use(credential).holders += 1;
     }
 
-    /// Counts one Connection less; what nobody uses is forgotten.
-    pub fn release(&mut self, credential: Digest) {
-        if let Some(entry) = self.known.get_mut(&credential) {
-            entry.holders = entry.holders.saturating_sub(1);
-            if entry.holders == 0 {
-                self.known.remove(&credential);
-            }
+    /// Counts one Connection less. What nobody uses is forgotten, but a rejection only when it may be tried again: whoever comes
+    /// back with the same values would log in with them once more.
+    pub fn release(&mut self, credential: Digest, now: Instant) {
+        let Some(entry) = self.known.get_mut(&credential) else { return };
+        entry.holders = entry.holders.saturating_sub(1);
+        if entry.holders == 0 {
+            self.lay_aside(credential, now);
         }
     }
 
@@ -124,7 +134,8 @@ impl Rejections {
 
     /// Hears what came of a probe that was let dial.
     pub fn heard(&mut self, credential: Digest, report: &Arc<Report>, lockout: Lockout, now: Instant) -> Concerned {
-        let Some(entry) = self.known.get_mut(&credential) else { return Concerned::default() };
+        // Also where nobody uses it any more: the server has counted the login.
+        let entry = self.in_use(credential);
         let mut refuted = false;
         let state = std::mem::take(&mut entry.state);
         entry.state = if rejects(report) {
@@ -147,7 +158,11 @@ impl Rejections {
                 State::Accepted(source) => State::Accepted(source),
             }
         };
-        Concerned { waiting: std::mem::take(&mut entry.waiting), refuted }
+        let waiting = std::mem::take(&mut entry.waiting);
+        if entry.holders == 0 {
+            self.lay_aside(credential, now);
+        }
+        Concerned { waiting, refuted }
     }
 
     /// Takes a rejection over from a status that was stored before this process started; it waits one slow retry. Where another
@@ -189,6 +204,33 @@ impl Rejections {
         match &self.known.get(&credential)?.state {
             State::Rejected(rejection) => Some(rejection.retry_at),
             State::Unproven | State::Checking(_) | State::Accepted(_) => None,
+        }
+    }
+
+    fn in_use(&mut self, credential: Digest) -> &mut Entry {
+        let entry = self.known.entry(credential).or_default();
+        if let State::Rejected(rejection) = &entry.state {
+            self.unused.remove(&(rejection.retry_at, credential));
+        }
+        entry
+    }
+
+    /// Nobody uses it any more. A login in flight is not forgotten either, since its end will be heard.
+    fn lay_aside(&mut self, credential: Digest, now: Instant) {
+        match self.known.get(&credential).map(|entry| &entry.state) {
+            Some(State::Rejected(rejection)) => {
+                self.unused.insert((rejection.retry_at, credential));
+            }
+            Some(State::Unproven | State::Accepted(_)) => {
+                self.known.remove(&credential);
+            }
+            Some(State::Checking(_)) | None => {}
+        }
+        while let Some((retry_at, first)) = self.unused.first().copied()
+            && (retry_at <= now || self.unused.len() > UNUSED)
+        {
+            self.unused.pop_first();
+            self.known.remove(&first);
         }
     }
 }
@@ -309,14 +351,67 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_uses_is_forgotten() {
+    fn what_nobody_uses_is_forgotten_but_a_rejection_until_it_may_be_tried_again() {
         let (mut rejections, a, _, now) = held();
         rejections.ask(credential(), &a, now);
-        rejections.heard(credential(), &failed(FailureClass::WrongCredentials), Lockout::Possible, now);
-        rejections.release(credential());
+        rejections.heard(credential(), &accepted(), Lockout::Possible, now);
+        (0..2).for_each(|_| rejections.release(credential(), now));
+        assert!(rejections.known.is_empty(), "the server has accepted it");
+
+        let report = failed(FailureClass::WrongCredentials);
+        rejections.hold(credential());
+        rejections.ask(credential(), &a, now);
+        rejections.heard(credential(), &report, Lockout::Possible, now);
+        rejections.release(credential(), now);
+        rejections.hold(credential());
+        assert_eq!(rejections.ask(credential(), &a, now + HOUR / 2), Leave::Take(report));
+        rejections.release(credential(), now);
+        let other = Digest::of([b"shop/other".as_slice()]);
+        let nobody_uses_it = |rejections: &mut Rejections, now| {
+            rejections.hold(other);
+            rejections.release(other, now);
+        };
+        nobody_uses_it(&mut rejections, now + HOUR / 2);
         assert!(rejections.retry_at(credential()).is_some());
-        rejections.release(credential());
-        assert!(rejections.known.is_empty());
+        nobody_uses_it(&mut rejections, now + HOUR);
+        assert!(rejections.known.is_empty() && rejections.unused.is_empty());
+    }
+
+    #[test]
+    fn a_login_that_ends_after_its_last_user_has_gone_is_heard() {
+        for accepted_before in [true, false] {
+            let (mut rejections, a, b, now) = held();
+            rejections.ask(credential(), &a, now);
+            if accepted_before {
+                rejections.heard(credential(), &accepted(), Lockout::Possible, now);
+                rejections.ask(credential(), &a, now);
+            }
+            (0..2).for_each(|_| rejections.release(credential(), now));
+            if !accepted_before {
+                rejections.hold(credential());
+                assert_eq!(rejections.ask(credential(), &b, now), Leave::Wait, "one at a time");
+                rejections.release(credential(), now);
+            }
+            rejections.heard(credential(), &failed(FailureClass::WrongCredentials), Lockout::Possible, now);
+            rejections.hold(credential());
+            assert!(matches!(rejections.ask(credential(), &b, now), Leave::Take(_)));
+        }
+    }
+
+    #[test]
+    fn of_too_many_rejections_that_nobody_uses_the_next_to_be_tried_again_are_forgotten() {
+        let (mut rejections, now) = (Rejections::default(), Instant::now());
+        let nth = |n: usize| Digest::of([n.to_be_bytes().as_slice()]);
+        for n in 0..UNUSED + 2 {
+            rejections.hold(nth(n));
+            rejections.ask(nth(n), &"a".into(), now);
+            let later = now + Duration::from_millis(n as u64);
+            rejections.heard(nth(n), &failed(FailureClass::WrongCredentials), Lockout::Possible, later);
+        }
+        (0..UNUSED + 2).rev().for_each(|n| rejections.release(nth(n), now));
+        assert_eq!((rejections.known.len(), rejections.unused.len()), (UNUSED, UNUSED));
+        let known: Vec<bool> = (0..4).map(|n| rejections.retry_at(nth(n)).is_some()).collect();
+        assert_eq!(known, [false, false, true, true]);
     }
 
     #[test]

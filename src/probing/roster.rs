@@ -115,6 +115,8 @@ pub struct Opinion {
 #[derive(Debug)]
 pub struct Roster<P> {
     entries: HashMap<Arc<str>, Entry<P>>,
+    /// When the last probe of those began that were forgotten just now, since they may come back.
+    gone: HashMap<Arc<str>, Instant>,
     alarms: BTreeSet<(Instant, Arc<str>)>,
     rejections: Rejections,
     permits: Permits,
@@ -165,6 +167,7 @@ impl<P: Clone> Roster<P> {
     pub fn new(permits: NonZeroUsize) -> Self {
         Self {
             entries: HashMap::new(),
+            gone: HashMap::new(),
             alarms: BTreeSet::new(),
             rejections: Rejections::default(),
             permits: Permits::new(permits),
@@ -217,13 +220,16 @@ impl<P: Clone> Roster<P> {
     }
 
     /// Forgets a connection. A run of it that is in flight will be dropped.
-    pub fn remove(&mut self, uid: &str) {
-        let Some(entry) = self.entries.remove(uid) else { return };
+    pub fn remove(&mut self, uid: &str, now: Instant) {
+        let Some((uid, entry)) = self.entries.remove_entry(uid) else { return };
         if let Some(alarm) = entry.alarm {
-            self.alarms.remove(&(alarm, Arc::clone(&entry.look.subject.uid)));
+            self.alarms.remove(&(alarm, Arc::clone(&uid)));
         }
         if let Some(credential) = entry.look.credential {
-            self.rejections.release(credential);
+            self.rejections.release(credential, now);
+        }
+        if let Some(last) = entry.last_start {
+            self.gone.insert(uid, last);
         }
     }
 
@@ -250,6 +256,7 @@ impl<P: Clone> Roster<P> {
     /// Everything whose time has come.
     pub fn due(&mut self, now: Instant) -> Due<P> {
         let mut due = Due { starts: Vec::new(), changes: Vec::new() };
+        self.gone.retain(|_, last| *last + schedule::MIN_GAP > now);
         while let Some((at, _)) = self.alarms.first() {
             if *at > now {
                 break;
@@ -307,6 +314,9 @@ impl<P: Clone> Roster<P> {
 
     fn first_sight(&mut self, look: Look<P>, now: Instant) {
         let spread = schedule::spread(&look.subject.uid, 0);
+        if let Some(credential) = look.credential {
+            self.rejections.hold(credential);
+        }
         let (belief, start) = match look.memory {
             None => (Belief::new(now), now),
             Some(memory) => {
@@ -326,14 +336,12 @@ impl<P: Clone> Roster<P> {
                 (Belief::remembered(memory, now), start)
             }
         };
-        if let Some(credential) = look.credential {
-            self.rejections.hold(credential);
-        }
         let urgency = if look.memory.is_none() { Urgency::New } else { Urgency::Routine };
         let uid = Arc::clone(&look.subject.uid);
+        let last_start = self.gone.remove(&uid);
         let activity = Activity::Resting(start);
-        let entry =
-            Entry { look, belief, activity, urgency, last_start: None, begun: 0, alarm: None, asked: Asked::No };
+        let mut entry = Entry { look, belief, activity, urgency, last_start, begun: 0, alarm: None, asked: Asked::No };
+        entry.activity = Activity::Resting(entry.not_before(start));
         self.entries.insert(uid, entry);
     }
 
@@ -359,7 +367,7 @@ impl<P: Clone> Roster<P> {
             self.rejections.permit(credential, now);
         }
         if let Some(credential) = entry.look.credential {
-            self.rejections.release(credential);
+            self.rejections.release(credential, now);
         }
         entry.look = look;
         entry.belief = Belief::new(now);

@@ -78,7 +78,7 @@ fn an_outcome_for_an_object_that_is_gone_is_dropped() {
     let (mut roster, now) = (Roster::new(permits(8)), Instant::now());
     roster.set(look("a", "one"), now);
     let run = starts(&mut roster, now)[0].0;
-    roster.remove("a");
+    roster.remove("a", now);
     roster.set(look("b", "one"), now);
     assert_eq!(roster.ended(run, &passed(), now), Ended::Dropped);
     assert_eq!(reason(&roster, "b"), Reason::Pending);
@@ -186,6 +186,39 @@ fn after_a_restart_a_stored_rejection_waits_one_slow_retry() {
     roster.set(Look { memory, ..with_secret("a", "wrong") }, now);
     assert!(starts(&mut roster, now + seconds(3599)).is_empty());
     assert_eq!(starts(&mut roster, now + seconds(3600)).len(), 1);
+}
+
+#[test]
+fn a_rejection_outlives_the_connection_that_met_it() {
+    let (mut roster, now) = (Roster::new(permits(8)), Instant::now());
+    roster.set(with_secret("a", "wrong"), now);
+    let run = starts(&mut roster, now)[0].0;
+    roster.ended(run, &failed(FailureClass::WrongCredentials), now);
+    // The Secret is replaced by itself every few minutes, and once the Connection too.
+    for minutes in (3..60).step_by(3) {
+        let later = now + seconds(60 * minutes);
+        let uid = if minutes < 30 { "a" } else { "b" };
+        roster.remove("a", later);
+        roster.remove("b", later);
+        roster.set(with_secret(uid, "wrong"), later);
+        assert!(starts(&mut roster, later).is_empty(), "after {minutes} minutes");
+        assert_eq!(reason(&roster, uid), Reason::AuthenticationFailed);
+    }
+    assert_eq!(starts(&mut roster, now + seconds(3600)).len(), 1);
+}
+
+#[test]
+fn probes_of_one_connection_start_five_seconds_apart_also_if_it_was_gone_between_them() {
+    let (mut roster, now) = (Roster::new(permits(8)), Instant::now());
+    roster.set(look("a", "one"), now);
+    assert_eq!(starts(&mut roster, now).len(), 1);
+    roster.remove("a", now + seconds(1));
+    roster.set(look("a", "one"), now + seconds(2));
+    assert!(starts(&mut roster, now + seconds(4)).is_empty());
+    assert_eq!(starts(&mut roster, now + seconds(5)).len(), 1);
+    roster.remove("a", now + seconds(6));
+    starts(&mut roster, now + seconds(10));
+    assert!(roster.gone.is_empty(), "it is not kept for longer");
 }
 
 #[test]
