@@ -122,6 +122,11 @@ impl Report {
         self.end.as_ref().ok()
     }
 
+    /// Whether both passed, and differ in nothing but what was proven.
+    pub fn proves_otherwise(&self, other: &Self) -> bool {
+        self.proof().is_some() && other.proof().is_some() && self.anonymous == other.anonymous && self != other
+    }
+
     /// The stages in the order they were entered, and how long each took.
     pub fn steps(&self) -> &[(Stage, Duration)] {
         &self.steps

@@ -71,6 +71,8 @@ pub struct Belief {
     failures: u32,
     /// Consecutive successes since the last failure, while broken.
     successes: u32,
+    /// A success that proves something else than the stated one, and how often it came in a row.
+    otherwise: Option<(Arc<Report>, u32)>,
     /// Consecutive internal errors.
     internal: u32,
     /// Consecutive looks that left it not Ready.
@@ -93,6 +95,7 @@ impl Belief {
             verdict: Verdict::Pending,
             failures: 0,
             successes: 0,
+            otherwise: None,
             internal: 0,
             tries: 0,
             broken_off: 0,
@@ -192,11 +195,21 @@ impl Belief {
         }
         self.successes = 0;
         self.broken = false;
+        // A host that is passed over now and then is a blip too, and no reason to write.
+        if matches!(&self.verdict, Verdict::Found(stated) if stated.proves_otherwise(report)) {
+            let before = self.otherwise.take().filter(|(other, _)| other == report).map_or(0, |(_, times)| times);
+            let times = before + 1;
+            if times < tempo.failure_threshold {
+                self.otherwise = Some((Arc::clone(report), times));
+                return Heard::HeldBack;
+            }
+        }
         self.show(report)
     }
 
     fn hear_transient(&mut self, report: &Arc<Report>, tempo: &Tempo, now: Instant) -> Heard {
         self.internal = 0;
+        self.otherwise = None;
         self.fresh_since = now;
         if self.verdict.is_ready() {
             self.failures += 1;
@@ -221,6 +234,7 @@ impl Belief {
 
     fn show(&mut self, report: &Arc<Report>) -> Heard {
         self.failures = 0;
+        self.otherwise = None;
         if report.failure().is_some() {
             self.successes = 0;
         }
@@ -238,7 +252,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::failure::{Failure, FailureClass, Proof, Stage};
+    use crate::failure::{Failure, FailureClass, Proof, Setting, Stage};
 
     fn tempo(failures: u32, successes: u32) -> Tempo {
         Tempo {
@@ -251,6 +265,10 @@ mod tests {
 
     fn passed() -> Arc<Report> {
         Arc::new(Report::passed(Proof::default(), Vec::new()))
+    }
+
+    fn past(host: &str) -> Arc<Report> {
+        Arc::new(Report::passed(Proof::default().past([Setting::from_spec(host)]), Vec::new()))
     }
 
     fn failed(class: FailureClass) -> Arc<Report> {
@@ -379,6 +397,50 @@ mod tests {
         let mut story = Story::of_a_green(tempo(3, 3));
         assert_eq!(story.hears(&failed(FailureClass::NotProvable)), Heard::Changed);
         assert_eq!(story.hears(&passed()), Heard::Changed, "it was not broken, so nothing is to be waited for");
+    }
+
+    #[test]
+    fn a_success_that_proves_something_else_is_told_once_it_came_as_often_as_the_threshold_says() {
+        let mut story = Story::of_a_green(tempo(3, 1));
+        for _ in 0..5 {
+            assert_eq!(story.hears(&past("a")), Heard::HeldBack);
+            assert_eq!(story.hears(&past("a")), Heard::HeldBack);
+            assert_eq!(story.hears(&passed()), Heard::Unchanged);
+            assert_eq!(story.hears(&past("a")), Heard::HeldBack);
+            assert_eq!(story.hears(&past("b")), Heard::HeldBack, "it is another one");
+            assert_eq!(story.hears(&past("a")), Heard::HeldBack);
+            assert_eq!(story.hears(&failed(FailureClass::TimedOut)), Heard::HeldBack);
+        }
+        assert_eq!(*story.belief.verdict(), Verdict::Found(passed()), "what was stated stays");
+        let told: Vec<Heard> = (0..5).map(|_| story.hears(&past("a"))).collect();
+        assert_eq!(told, [Heard::HeldBack, Heard::HeldBack, Heard::Changed, Heard::Unchanged, Heard::Unchanged]);
+        assert_eq!(*story.belief.verdict(), Verdict::Found(past("a")));
+        let told: Vec<Heard> = (0..3).map(|_| story.hears(&passed())).collect();
+        assert_eq!(told, [Heard::HeldBack, Heard::HeldBack, Heard::Changed], "and so is the way back");
+    }
+
+    #[test]
+    fn a_success_that_is_held_back_keeps_a_green_fresh_and_is_looked_at_after_the_interval() {
+        let mut story = Story::of_a_green(tempo(10, 1));
+        let expires = story.belief.expires(&story.tempo);
+        assert_eq!(story.hears(&past("a")), Heard::HeldBack);
+        assert!(story.belief.expires(&story.tempo) > expires);
+        assert!(story.belief.wait(&story.tempo, 0.5) > Duration::from_secs(50));
+    }
+
+    #[test]
+    fn what_the_first_success_proves_is_told_at_once() {
+        let now = Instant::now();
+        let mut stale = Story::of_a_green(tempo(3, 1));
+        stale.now += Duration::from_secs(3600);
+        stale.belief.expire(&stale.tempo, stale.now);
+        let restarted = Story { belief: Belief::remembered(Memory::Ready, now), tempo: tempo(3, 1), now };
+        for mut story in [Story::of_a_new_target(tempo(3, 1)), stale, restarted] {
+            assert_eq!(story.hears(&past("a")), Heard::Changed);
+        }
+        let mut story = Story::of_a_green(tempo(3, 1));
+        let anonymous = Arc::new(Report::passed(Proof::default(), Vec::new()).anonymous());
+        assert_eq!(story.hears(&anonymous), Heard::Changed, "that nobody checks a login is no blip");
     }
 
     #[test]
