@@ -350,12 +350,14 @@ impl<P: Clone> Roster<P> {
         entry.look = look;
         if changed {
             entry.belief.tempo_changed(now);
-            if let (Activity::Resting(at), Some(last)) = (entry.activity, entry.last_start) {
+            // What took a rejection waits for its slow retry, whatever the interval.
+            let rejected = entry.belief.verdict().reason().is_rejection();
+            let retry = entry.look.credential.filter(|_| rejected).and_then(|c| self.rejections.retry_at(c));
+            if let (Activity::Resting(at), None) = (entry.activity, retry) {
                 let wait = entry.belief.wait(&entry.look.tempo, entry.spread());
-                let retry = entry.look.credential.and_then(|c| self.rejections.retry_at(c));
-                let next = retry.unwrap_or_else(|| entry.not_before((last + wait).max(now)));
+                let next = entry.not_before((entry.last_start.unwrap_or(now) + wait).max(now));
                 // A longer interval takes effect after the probe that is due; a shorter one at once.
-                entry.activity = Activity::Resting(if retry.is_some() { next } else { next.min(at.max(now)) });
+                entry.activity = Activity::Resting(next.min(at.max(now)));
             }
         }
         self.entries.insert(Arc::clone(&entry.look.subject.uid), entry);

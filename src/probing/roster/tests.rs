@@ -110,6 +110,49 @@ fn another_description_or_interval_keeps_the_verdict() {
 }
 
 #[test]
+fn a_shorter_interval_is_in_force_at_once_also_before_the_first_look_after_a_restart() {
+    let slow = Tempo { interval: seconds(300), ..tempo() };
+    let fast = Tempo { interval: seconds(5), timeout: seconds(5), ..tempo() };
+    for n in 0..50 {
+        let (mut roster, now) = (Roster::new(permits(8)), Instant::now());
+        let look = Look { memory: Some(Memory::Ready), tempo: slow, ..look(&format!("c{n}"), "one") };
+        roster.set(look.clone(), now);
+        roster.set(Look { tempo: fast, ..look }, now);
+        let due = roster.due(now + seconds(5));
+        assert_eq!((due.starts.len(), due.changes), (1, Vec::new()));
+    }
+}
+
+#[test]
+fn another_interval_brings_a_stored_rejection_no_nearer() {
+    let (mut roster, now) = (Roster::new(permits(8)), Instant::now());
+    let look = Look { memory: Some(Memory::NotReady(Reason::AccountLocked)), ..with_secret("a", "wrong") };
+    roster.set(look.clone(), now);
+    roster.retune("a", Tempo { interval: seconds(5), timeout: seconds(5), ..tempo() }, now);
+    assert!(starts(&mut roster, now + seconds(3599)).is_empty());
+    assert_eq!(starts(&mut roster, now + seconds(3600)).len(), 1);
+}
+
+#[test]
+fn another_interval_does_not_keep_a_green_from_hearing_of_a_rejection() {
+    let (mut roster, now) = (Roster::new(permits(8)), Instant::now());
+    for uid in ["a", "b"] {
+        roster.set(with_secret(uid, "one"), now);
+    }
+    let run = starts(&mut roster, now)[0].0;
+    roster.ended(run, &passed(), now);
+    let run = starts(&mut roster, now)[0].0;
+    roster.ended(run, &passed(), now);
+    roster.request("a", now + seconds(10));
+    let run = starts(&mut roster, now + seconds(10))[0].0;
+    roster.ended(run, &failed(FailureClass::WrongCredentials), now + seconds(10));
+    roster.retune("b", Tempo { interval: seconds(50), ..tempo() }, now + seconds(11));
+    let due = roster.due(now + seconds(60));
+    let changes: Vec<Reason> = due.changes.iter().map(|change| change.after).collect();
+    assert_eq!((due.starts.len(), changes), (0, vec![Reason::AuthenticationFailed]));
+}
+
+#[test]
 fn siblings_take_the_rejection_of_one_login() {
     let (mut roster, now) = (Roster::new(permits(64)), Instant::now());
     (0..10).for_each(|n| roster.set(with_secret(&format!("c{n}"), "wrong"), now));
