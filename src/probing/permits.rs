@@ -1,7 +1,8 @@
-//! Who may probe next when more are due than may run at once: fair between namespaces, with a share kept for new targets.
+//! Who may probe next when more are due than may run at once: fair between namespaces, and between new targets and the rest.
 //!
-//! Pure. One namespace holds at most a quarter of the permits; routine probes leave a quarter to new targets and changed
-//! Secrets, so that neither a noisy namespace nor a fleet of silent servers delays a new Connection. A probe that works in a
+//! Pure. One namespace holds at most a quarter of the permits. Of all permits, and of that quarter, routine probes leave a
+//! quarter to new targets and changed Secrets, and those leave a quarter to them: neither a noisy namespace nor a fleet of silent
+//! servers delays a new Connection, and no wave of new targets lets a green expire that is in order. A probe that works in a
 //! child of the operator needs, besides, one of the few permits for those, which are shared out by the same rules.
 
 use std::{
@@ -93,7 +94,7 @@ impl Permits {
 
     /// Permits that are held.
     pub const fn running(&self) -> usize {
-        self.probes.running
+        self.probes.held.all()
     }
 
     /// Tickets that stand in line.
@@ -106,45 +107,66 @@ impl Permits {
 #[derive(Debug)]
 struct Pool {
     total: usize,
-    running: usize,
-    routine: usize,
-    by_namespace: HashMap<Arc<str>, usize>,
+    held: Held,
+    by_namespace: HashMap<Arc<str>, Held>,
 }
 
 impl Pool {
     fn new(total: usize) -> Self {
-        Self { total, running: 0, routine: 0, by_namespace: HashMap::new() }
+        Self { total, held: Held::default(), by_namespace: HashMap::new() }
     }
 
     /// Whether there is any left for tickets of this urgency, whosever they are.
-    fn is_open(&self, urgency: Urgency) -> bool {
-        let kept = match urgency {
-            Urgency::New => true,
-            Urgency::Routine => self.routine < (self.total - self.total / 4).max(1),
-        };
-        self.running < self.total && kept
+    const fn is_open(&self, urgency: Urgency) -> bool {
+        self.held.leaves(self.total, urgency)
     }
 
     fn has_room(&self, ticket: &Ticket) -> bool {
-        let held = self.by_namespace.get(&ticket.namespace).copied().unwrap_or(0);
-        self.is_open(ticket.urgency) && held < (self.total / 4).max(1)
+        let share = (self.total / 4).max(1);
+        let held = self.by_namespace.get(&ticket.namespace).copied().unwrap_or_default();
+        self.is_open(ticket.urgency) && held.leaves(share, ticket.urgency)
     }
 
     fn take(&mut self, ticket: &Ticket) {
-        self.running += 1;
-        self.routine += usize::from(ticket.urgency == Urgency::Routine);
-        *self.by_namespace.entry(Arc::clone(&ticket.namespace)).or_default() += 1;
+        *self.held.by(ticket.urgency) += 1;
+        *self.by_namespace.entry(Arc::clone(&ticket.namespace)).or_default().by(ticket.urgency) += 1;
     }
 
     fn give_back(&mut self, ticket: &Ticket) {
-        self.running = self.running.saturating_sub(1);
-        self.routine = self.routine.saturating_sub(usize::from(ticket.urgency == Urgency::Routine));
+        let all = self.held.by(ticket.urgency);
+        *all = all.saturating_sub(1);
         if let Some(held) = self.by_namespace.get_mut(&ticket.namespace) {
-            *held -= 1;
-            if *held == 0 {
+            let own = held.by(ticket.urgency);
+            *own = own.saturating_sub(1);
+            if held.all() == 0 {
                 self.by_namespace.remove(&ticket.namespace);
             }
         }
+    }
+}
+
+/// How much is held, and why.
+#[derive(Clone, Copy, Debug, Default)]
+struct Held {
+    new: usize,
+    routine: usize,
+}
+
+impl Held {
+    const fn all(self) -> usize {
+        self.new + self.routine
+    }
+
+    const fn by(&mut self, urgency: Urgency) -> &mut usize {
+        match urgency {
+            Urgency::New => &mut self.new,
+            Urgency::Routine => &mut self.routine,
+        }
+    }
+
+    /// Whether one more of this urgency may be held where there are so many: each leaves a quarter to the other.
+    const fn leaves(mut self, total: usize, urgency: Urgency) -> bool {
+        self.all() < total && *self.by(urgency) < total - total / 4
     }
 }
 
@@ -219,7 +241,10 @@ mod tests {
     #[test]
     fn one_namespace_holds_at_most_a_quarter() {
         let mut permits = permits(16);
-        (0..100).for_each(|n| permits.queue(ticket("loud", n, Urgency::New)));
+        for n in 0..100 {
+            permits.queue(ticket("loud", n, Urgency::New));
+            permits.queue(ticket("loud", 100 + n, Urgency::Routine));
+        }
         permits.queue(ticket("calm", 0, Urgency::New));
         let running = drain(&mut permits);
         assert_eq!(running.iter().filter(|t| &*t.namespace == "loud").count(), 4);
@@ -229,13 +254,26 @@ mod tests {
     }
 
     #[test]
-    fn routine_probes_leave_a_quarter_to_new_targets() {
-        let mut permits = permits(16);
-        (0..100).for_each(|n| permits.queue(ticket(&format!("ns{n}"), n, Urgency::Routine)));
-        assert_eq!(drain(&mut permits).len(), 12);
-        (0..100).for_each(|n| permits.queue(ticket(&format!("ns{n}"), n, Urgency::New)));
-        assert_eq!(drain(&mut permits).len(), 4);
-        assert_eq!((permits.running(), permits.waiting()), (16, 184));
+    fn new_targets_and_routine_probes_leave_a_quarter_to_each_other() {
+        for (first, second) in [(Urgency::Routine, Urgency::New), (Urgency::New, Urgency::Routine)] {
+            let mut permits = permits(16);
+            (0..100).for_each(|n| permits.queue(ticket(&format!("ns{n}"), n, first)));
+            assert_eq!(drain(&mut permits).len(), 12);
+            (0..100).for_each(|n| permits.queue(ticket(&format!("ns{n}"), n, second)));
+            assert_eq!(drain(&mut permits).len(), 4);
+            assert_eq!((permits.running(), permits.waiting()), (16, 184));
+        }
+    }
+
+    #[test]
+    fn so_they_do_of_the_share_of_one_namespace() {
+        for (first, second) in [(Urgency::Routine, Urgency::New), (Urgency::New, Urgency::Routine)] {
+            let mut permits = permits(64);
+            (0..100).for_each(|n| permits.queue(ticket("loud", n, first)));
+            assert_eq!(drain(&mut permits).len(), 12);
+            (0..100).for_each(|n| permits.queue(ticket("loud", 100 + n, second)));
+            assert_eq!(drain(&mut permits).len(), 4);
+        }
     }
 
     #[test]
@@ -265,27 +303,31 @@ mod tests {
         let mut permits = permits(256);
         for n in 0..100 {
             permits.queue(in_a_child("loud", n, Urgency::New));
+            permits.queue(in_a_child("loud", 100 + n, Urgency::Routine));
         }
-        (0..10).for_each(|n| permits.queue(ticket("loud", 100 + n, Urgency::New)));
+        (0..10).for_each(|n| permits.queue(ticket("loud", 200 + n, Urgency::New)));
         let running = drain(&mut permits);
         let children: Vec<_> = running.iter().filter(|t| t.workplace == Workplace::Child).cloned().collect();
         assert_eq!((children.len(), running.len()), (CHILDREN / 4, CHILDREN / 4 + 10));
         // Others have theirs, up to the bound of all.
-        (0..10).for_each(|n| permits.queue(in_a_child(&format!("ns{n}"), n, Urgency::New)));
-        assert_eq!(drain(&mut permits).len(), 10);
-        (10..20).for_each(|n| permits.queue(in_a_child(&format!("ns{n}"), n, Urgency::New)));
-        assert_eq!(drain(&mut permits).len(), CHILDREN - CHILDREN / 4 - 10);
+        for n in 0..10 {
+            permits.queue(in_a_child(&format!("ns{n}"), n, Urgency::New));
+            permits.queue(in_a_child(&format!("ns{n}"), 10 + n, Urgency::Routine));
+        }
+        assert_eq!(drain(&mut permits).len(), CHILDREN - CHILDREN / 4);
         // One that ends makes room for one, of another namespace or of its own.
         permits.give_back(&children[0]);
         assert_eq!(drain(&mut permits).len(), 1);
     }
 
     #[test]
-    fn routine_probes_leave_a_quarter_of_the_children_to_new_targets() {
-        let mut permits = permits(256);
-        (0..100).for_each(|n| permits.queue(in_a_child(&format!("ns{n}"), n, Urgency::Routine)));
-        assert_eq!(drain(&mut permits).len(), CHILDREN - CHILDREN / 4);
-        permits.queue(in_a_child("new", 0, Urgency::New));
-        assert_eq!(drain(&mut permits).len(), 1);
+    fn new_targets_and_routine_probes_leave_a_quarter_of_the_children_to_each_other() {
+        for (first, second) in [(Urgency::Routine, Urgency::New), (Urgency::New, Urgency::Routine)] {
+            let mut permits = permits(256);
+            (0..100).for_each(|n| permits.queue(in_a_child(&format!("ns{n}"), n, first)));
+            assert_eq!(drain(&mut permits).len(), CHILDREN - CHILDREN / 4);
+            permits.queue(in_a_child("other", 0, second));
+            assert_eq!(drain(&mut permits).len(), 1);
+        }
     }
 }

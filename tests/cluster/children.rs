@@ -9,8 +9,8 @@ use crate::{
     stage::{OWN, in_namespace},
 };
 
-/// How many of one namespace may have a child at once.
-const AT_ONCE: usize = 4;
+/// How many new ones of one namespace may have a child at once.
+const AT_ONCE: usize = 3;
 
 /// How many name nodes are silent here.
 const SILENT: usize = 12;

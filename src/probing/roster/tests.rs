@@ -212,7 +212,7 @@ fn a_request_lets_a_rejected_credential_be_tried_once() {
 
 #[test]
 fn after_a_restart_a_fleet_is_probed_once_within_the_interval_and_not_at_once() {
-    let (mut roster, now) = (Roster::new(permits(1000)), Instant::now());
+    let (mut roster, now) = (Roster::new(permits(2000)), Instant::now());
     for n in 0..200 {
         roster.set(Look { memory: Some(Memory::Ready), ..look(&format!("c{n}"), "one") }, now);
     }
@@ -345,6 +345,25 @@ fn silent_servers_do_not_delay_a_new_connection() {
     assert_eq!(starts(&mut roster, now + seconds(60)).len(), 12, "routine probes leave a quarter free");
     roster.set(look("new", "one"), now + seconds(61));
     assert_eq!(starts(&mut roster, now + seconds(61)), [(RunId(13), "new".to_owned())]);
+}
+
+#[test]
+fn silent_new_targets_do_not_delay_a_routine_probe() {
+    for namespaces in [1, 100] {
+        let (mut roster, now) = (Roster::new(permits(16)), Instant::now());
+        roster.set(Look { memory: Some(Memory::Ready), ..look("green", "one") }, now);
+        for n in 0..100 {
+            let mut silent = look(&format!("c{n}"), "one");
+            if n % namespaces > 0 {
+                silent.subject.namespace = format!("ns{n}").into();
+            }
+            roster.set(silent, now);
+        }
+        let running = if namespaces == 1 { 3 } else { 12 };
+        assert_eq!(starts(&mut roster, now).len(), running, "new targets leave a quarter free, of all and of a share");
+        let routine = starts(&mut roster, now + seconds(60));
+        assert_eq!(routine.iter().map(|(_, uid)| uid.as_str()).collect::<Vec<_>>(), ["green"]);
+    }
 }
 
 #[test]
