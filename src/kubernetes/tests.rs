@@ -16,10 +16,13 @@ use kube::{
     api::{Patch, PatchParams, PostParams, WatchParams},
 };
 use serde_json::json;
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::net::TcpListener;
 
 use super::*;
-use crate::leadership::{Leadership, Role, Seat};
+use crate::{
+    leadership::{Leadership, Role, Seat},
+    net::stand_in::taken,
+};
 
 /// The real limits, a hundred times as fast.
 const FAST: Limits = Limits {
@@ -238,9 +241,7 @@ async fn the_whole_stack_is_bounded() {
 
 #[tokio::test]
 async fn a_write_that_was_never_sent_is_tried_again() {
-    let taken = TcpSocket::new_v4().unwrap();
-    taken.bind(([127, 0, 0, 1], 0).into()).unwrap();
-    let closed = taken.local_addr().unwrap();
+    let (_taken, closed) = taken();
     let metrics = Arc::new(Metrics::new());
     let patient = Limits { call: Duration::from_secs(20), ..FAST };
     patch(&api_at(patient, closed, &metrics)).await.unwrap_err();

@@ -23,7 +23,7 @@ use rustls::{
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
@@ -65,6 +65,14 @@ pub(crate) fn local_world(names: &[(&str, &[&str])]) -> Arc<World> {
 /// A network of such a world.
 pub(crate) fn local_network(names: &[(&str, &[&str])]) -> Network {
     local_world(names).network("shop")
+}
+
+/// A port of loopback that is taken and not listened at, for as long as the socket is there: no other test can open it meanwhile.
+pub(crate) fn taken() -> (TcpSocket, SocketAddr) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
+    let address = socket.local_addr().unwrap();
+    (socket, address)
 }
 
 /// A server on loopback that counts the connections made to it. It ends with the test's runtime.

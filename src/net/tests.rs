@@ -85,10 +85,8 @@ fn a_host_without_a_dot_belongs_to_the_namespace_of_its_connection() {
 
 #[tokio::test]
 async fn a_port_that_nobody_listens_at_is_refused() {
-    // A port that is taken and not listened at, so that no other test can open it meanwhile.
-    let taken = tokio::net::TcpSocket::new_v4().unwrap();
-    taken.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
-    let port = taken.local_addr().unwrap().port();
+    let (_taken, nobody) = stand_in::taken();
+    let port = nobody.port();
     let endpoint = at("127.0.0.1", port);
     let report = climb(local_network(&[]), LIMIT, move |network| read_all(network, endpoint)).await;
     assert_eq!(found(&report), (Stage::Reach, FailureClass::ConnectionRefused));

@@ -41,11 +41,8 @@ impl Server {
 
     /// The requests about `path` so far.
     pub fn requests_about(&self, path: &str) -> Vec<Request> {
-        let log = self.said.file("LOG");
-        let log = String::from_utf8_lossy(&log);
-        // The last line may be half written.
-        let whole = log.rsplit_once('\n').map_or("", |(whole, _)| whole);
-        let requests = whole.lines().filter(|line| line.contains("FSNamesystem.audit")).map(|line| {
+        let log = self.said.log("LOG");
+        let requests = log.lines().filter(|line| line.contains("FSNamesystem.audit")).map(|line| {
             let word = |name: &str| {
                 let mut parts = line.split('\t').map(|part| part.rsplit(" - ").next().unwrap_or_default());
                 parts.find_map(|part| part.strip_prefix(name)?.strip_prefix('=')).unwrap_or_default().to_owned()

@@ -108,11 +108,7 @@ impl Server {
 
     /// The whole lines of the log that contain `mark`.
     fn lines(&self, mark: &str) -> Vec<String> {
-        let log = self.said.file("LOG");
-        let log = String::from_utf8_lossy(&log);
-        // The last line may be half written.
-        let whole = log.rsplit_once('\n').map_or("", |(whole, _)| whole);
-        whole.lines().filter(|line| line.contains(mark)).map(str::to_owned).collect()
+        self.said.log("LOG").lines().filter(|line| line.contains(mark)).map(str::to_owned).collect()
     }
 }
 

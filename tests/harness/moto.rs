@@ -89,10 +89,7 @@ impl Server {
 
     /// All requests so far, in the order of their answers. A request that was answered is among them.
     pub fn requests(&self) -> Vec<Request> {
-        let log = self.said.file("LOG");
-        // Of a request that is just answered there may be the beginning of a line.
-        let whole = log.iter().rposition(|byte| *byte == b'\n').map_or(&[][..], |end| &log[..end]);
-        String::from_utf8_lossy(whole).lines().map(request).collect()
+        self.said.log("LOG").lines().map(request).collect()
     }
 
     /// The requests that were signed with an access key id.

@@ -51,11 +51,8 @@ impl Server {
 
     /// The connections of `user` so far, in the order of their logins.
     pub fn sessions(&self, user: &str) -> Vec<Session> {
-        let log = self.said.file("GENERAL_LOG");
-        // What is just being written is not said yet.
-        let log = log.iter().rposition(|byte| *byte == b'\n').map_or(&[][..], |end| &log[..end]);
         let mut sessions: Vec<(String, Session)> = Vec::new();
-        for line in String::from_utf8_lossy(log).lines() {
+        for line in self.said.log("GENERAL_LOG").lines() {
             // A time or nothing, then the connection's number and the command, then what it is about.
             let (head, about) = line.rsplit_once('\t').map_or((line, ""), |(head, about)| (head, about));
             let mut words = head.rsplit('\t').next().unwrap_or_default().split_whitespace();

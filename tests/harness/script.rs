@@ -46,6 +46,16 @@ impl Said {
         fs::read(&self[key]).unwrap_or_else(|error| panic!("{key}: {error}"))
     }
 
+    /// The log whose name a key says, as far as its lines are whole: the last one may be half written.
+    ///
+    /// # Panics
+    /// Where it cannot be read.
+    pub fn log(&self, key: &str) -> String {
+        let log = self.file(key);
+        let whole = log.iter().rposition(|byte| *byte == b'\n').map_or(&[][..], |end| &log[..end]);
+        String::from_utf8_lossy(whole).into_owned()
+    }
+
     /// The CA that signed the server's certificate.
     pub fn ca(&self) -> Roots {
         Roots::from_pem(&self.ca_pem()).expect("a CA")

@@ -14,7 +14,7 @@ use crate::{
     failure::{Finding, Reason, Report},
     net::{
         climb,
-        stand_in::{Authority, Server, acceptor, local_network, serve_secured},
+        stand_in::{Authority, Server, acceptor, local_network, serve_secured, taken},
         tls::{Mode, Roots},
     },
     secret::Credentials,
@@ -176,9 +176,7 @@ async fn what_the_service_makes_of_a_token_has_a_name() {
 #[tokio::test]
 async fn of_two_endpoints_the_one_that_fails_is_named() {
     let authority = Authority::new();
-    let taken = tokio::net::TcpSocket::new_v4().unwrap();
-    taken.bind(([127, 0, 0, 1], 0).into()).unwrap();
-    let nobody = taken.local_addr().unwrap();
+    let (_taken, nobody) = taken();
     let (directory, _granted) = server(&authority, |_| (200, "", GRANTED)).await;
     let (service, _asked) = server(&authority, open).await;
     for look in [principal(nobody, directory.address, &authority), principal(service.address, nobody, &authority)] {

@@ -13,7 +13,7 @@ use crate::{
     failure::{Finding, Proof, Reason, Report, Stage},
     net::{
         climb,
-        stand_in::{Authority, Server, acceptor, local_network, serve, serve_secured, stay_silent},
+        stand_in::{Authority, Server, acceptor, local_network, serve, serve_secured, stay_silent, taken},
     },
 };
 
@@ -240,12 +240,9 @@ async fn what_the_directory_says_has_a_name() {
 
 #[tokio::test]
 async fn a_directory_that_refuses_or_never_answers_is_named() {
-    let taken = tokio::net::TcpSocket::new_v4().unwrap();
-    taken.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let (_taken, nobody) = taken();
     let silent = serve(stay_silent).await;
-    for (directory, reason) in
-        [(taken.local_addr().unwrap(), Reason::ConnectionRefused), (silent.address, Reason::TimedOut)]
-    {
+    for (directory, reason) in [(nobody, Reason::ConnectionRefused), (silent.address, Reason::TimedOut)] {
         let report = look_at(directory, Authority::new().roots(), Duration::from_secs(1)).await;
         let (stage, failure) = report.failure().expect("it failed");
         assert_eq!((stage, failure.reason()), (Stage::Reach, reason));
